@@ -1,0 +1,1 @@
+//! Kubernetes registry adapter.

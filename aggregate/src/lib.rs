@@ -1,0 +1,1 @@
+//! The aggregate controller: many registries merged into one snapshot.

@@ -1,0 +1,1 @@
+//! The values of Mainstem: services, workloads, endpoints and the snapshot.

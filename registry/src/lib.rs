@@ -1,0 +1,1 @@
+//! What every registry adapter speaks: updates, conditions, backoff.

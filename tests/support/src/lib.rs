@@ -1,0 +1,1 @@
+//! Real servers and clients for tests: start, wait, show the log, stop.

@@ -1,0 +1,1 @@
+//! Scopes, and pure functions from snapshot and scope to Envoy resources.
