@@ -1,0 +1,51 @@
+# The one door to the project: `make help` lists what it opens.
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-network bench lint fmt docs
+
+# The first is the one that tests use unless they name another.
+ENVOY_VERSIONS := 1.40.0 1.37.0
+
+CARGO := cargo
+# Crates with benchmarks.
+BENCHES := mainstem mainstem-aggregate mainstem-translate
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## see it work: two registries, one hostname, a real Envoy
+	./scripts/quickstart
+
+test: tools ## run every test, against real servers
+	$(CARGO) test --workspace --all-targets --locked
+	$(CARGO) test --workspace --doc --locked
+
+test-all: export MAINSTEM_TEST_MATRIX := full
+test-all: test ## the same with the whole matrix of faults and versions
+
+tools: tools-envoy tools-kubernetes tools-consul tools-network ## fetch and build the real servers into .tools/ (about 10 minutes, once)
+
+tools-envoy: ## Envoy alone
+	@./scripts/tools envoy $(ENVOY_VERSIONS)
+
+tools-kubernetes: ## etcd, kube-apiserver and kube-controller-manager alone
+	@./scripts/tools kubernetes
+
+tools-consul: ## Consul alone
+	@./scripts/tools consul
+
+tools-network: ## iptables and iproute2, which network namespace tests need
+	@./scripts/tools network
+
+bench: ## run the benchmarks
+	$(CARGO) bench --locked --benches $(addprefix --package ,$(BENCHES))
+
+lint: ## check format, clippy and documentation, warnings being errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+docs: ## build the API documentation into target/doc
+	$(CARGO) doc --workspace --no-deps --locked
