@@ -1,1 +1,23 @@
-//! What every registry adapter speaks: updates, conditions, backoff.
+//! What every registry adapter speaks: the channel to the aggregate, and the
+//! parts that all adapters share.
+//!
+//! ```text
+//! adapter ─ UpdateSender ─▶ [one mailbox per registry, merged by key] ─ UpdateReceiver ─▶ aggregate
+//! ```
+//!
+//! Invariants:
+//! - Sending never waits and never fails. What is not read yet is merged by key,
+//!   so a mailbox holds at most one pending value per key of its registry,
+//!   however long the reader is away.
+//! - Updates of one key arrive in order, the latest wins; a replacement swallows
+//!   what came before it.
+//! - An adapter whose sender was replaced (its registry restarted) says nothing
+//!   any more: late words of a cancelled adapter reach nobody.
+
+mod adapter;
+mod backoff;
+mod updates;
+
+pub use adapter::Adapter;
+pub use backoff::Backoff;
+pub use updates::{Batch, UpdateReceiver, UpdateSender, Updates, channel};

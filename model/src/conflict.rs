@@ -1,0 +1,47 @@
+//! Disagreements between registries: no choice is silent.
+
+use serde::Serialize;
+
+use crate::{Hostname, NamespaceName, RegistryId};
+
+/// What two registries disagree about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ConflictKind {
+    /// The loser's name for a port number.
+    PortName,
+    /// The loser's protocol for a port number.
+    PortProtocol,
+    /// The loser's resolution.
+    Resolution,
+    /// The loser may not define this host (`hosts` of its configuration).
+    UndeclaredHost,
+    /// The loser may not add endpoints to this host (`joins` of its configuration).
+    UndeclaredJoin,
+    /// The loser's endpoints name a port that the service does not have.
+    UnknownPort,
+    /// The loser's service accounts lie outside its trust domain and its list.
+    ForeignServiceAccount,
+    /// The loser has the name in another namespace.
+    NamespaceTakeover,
+    /// Both use one address in one network for different workloads.
+    AddressCollision,
+}
+
+/// One disagreement: who won, who lost, over what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflict {
+    /// The service's host name.
+    pub hostname: Hostname,
+    /// The service's namespace.
+    pub namespace: NamespaceName,
+    /// What the conflict is about.
+    pub kind: ConflictKind,
+    /// The registry whose word counts, where there is one.
+    pub winner: Option<RegistryId>,
+    /// The registry whose word was dropped.
+    pub loser: RegistryId,
+    /// Both values, in words: `port 80: http against tcp`.
+    pub detail: String,
+}

@@ -1,0 +1,84 @@
+//! Where a value came from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::RegistryId;
+
+/// The kind of a registry's native object, in the registry's own word: `Service`,
+/// `EndpointSlice`, `ServiceEntry`, `instance`.
+pub type ObjectKind = &'static str;
+
+/// A registry's own mark of an object's version: a `resourceVersion`, a
+/// `ModifyIndex`, a content hash. Never part of a resource.
+pub type Revision = Arc<str>;
+
+/// A native object within its registry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name, unique for the kind within the registry; `namespace/name` where there are namespaces.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// The registry and the native object that said something: content, which may
+/// stand in a resource's metadata.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Origin {
+    /// The registry.
+    pub registry: RegistryId,
+    /// The object there.
+    #[serde(flatten)]
+    pub object: ObjectRef,
+}
+
+/// An origin with the revision it was read at: provenance, which `explain`
+/// shows and no comparison of content sees.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Sourced {
+    /// Who said it.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// At which revision.
+    pub revision: Revision,
+}
+
+/// The ordered list of who says a thing: fields come from the first.
+pub type Origins = Arc<[Sourced]>;
+
+impl Sourced {
+    /// An origin list of one.
+    pub fn only(registry: &RegistryId, kind: ObjectKind, name: &str, revision: &str) -> Origins {
+        Arc::from([Self {
+            origin: Origin {
+                registry: registry.clone(),
+                object: ObjectRef { kind, name: Arc::from(name) },
+            },
+            revision: Arc::from(revision),
+        }])
+    }
+}
+
+/// Whether two lists name the same origins in the same order, revisions aside.
+pub(crate) fn same_origins(a: &[Sourced], b: &[Sourced]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.origin == b.origin)
+}
+
+/// A native object that could not be understood. Its last good values stay in force.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Rejected {
+    /// The object.
+    #[serde(flatten)]
+    pub object: ObjectRef,
+    /// What is wrong with it, where, and what to do.
+    pub reason: String,
+}

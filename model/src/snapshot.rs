@@ -1,0 +1,116 @@
+//! The snapshot: everything that any response may depend on, at one moment.
+//!
+//! ```text
+//! Snapshot ─ edit() ─▶ Draft ─ put/remove ─▶ finish() ─▶ Snapshot′ (generation + 1, knows its ChangeSet)
+//! ```
+
+mod change;
+mod draft;
+mod queries;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use change::ChangeSet;
+pub use draft::Draft;
+pub use queries::ServiceTarget;
+
+use crate::{
+    Address, Config, ConfigKey, Conflict, EndpointSet, Hostname, MeshSettings, Namespace,
+    NamespaceName, NetworkGateway, NetworkGatewayKey, NetworkId, RegistryId, RegistryState,
+    Service, ServiceKey, Shards, Workload, WorkloadKey,
+};
+
+/// A snapshot's number: one more than its predecessor's.
+pub type Generation = u64;
+
+/// How many predecessors' changes a snapshot remembers.
+const HISTORY: usize = 64;
+
+/// Everything merged, immutable. A clone copies pointers.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    generation: Generation,
+    mesh: Arc<MeshSettings>,
+    services: Shards<ServiceKey, Arc<Service>>,
+    endpoints: Shards<ServiceKey, Arc<EndpointSet>>,
+    conflicts: Shards<ServiceKey, Arc<[Conflict]>>,
+    workloads: Shards<WorkloadKey, Arc<Workload>>,
+    namespaces: Shards<NamespaceName, Arc<Namespace>>,
+    configs: Shards<ConfigKey, Arc<Config>>,
+    gateways: Arc<BTreeMap<NetworkGatewayKey, Arc<NetworkGateway>>>,
+    registries: Arc<BTreeMap<RegistryId, RegistryState>>,
+    index: Index,
+    /// The changes of the last generations, the newest last.
+    history: Arc<[(Generation, Arc<ChangeSet>)]>,
+}
+
+/// What the snapshot can be asked for beside its keys. Derived, and kept by the [`Draft`].
+#[derive(Clone, Debug, Default)]
+struct Index {
+    /// Services of a host name, in whatever namespace.
+    by_hostname: Shards<Hostname, Arc<BTreeSet<ServiceKey>>>,
+    /// Services with a selector, by namespace.
+    selecting: Shards<NamespaceName, Arc<BTreeSet<ServiceKey>>>,
+    /// Services that everybody may see.
+    public: Shards<ServiceKey, ()>,
+    /// Services that only some namespaces may see, by the namespace that may.
+    restricted: Shards<NamespaceName, Arc<BTreeSet<ServiceKey>>>,
+    /// Services by the hash of (network, address) of an endpoint that no
+    /// workload stands behind: who asks looks at the endpoints again, so a
+    /// collision costs time and never gives a wrong answer.
+    registered: Shards<u64, Registered>,
+    /// Workloads by network and address.
+    by_address: Shards<(NetworkId, Address), WorkloadKey>,
+}
+
+/// The services registered at an address: nearly always one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Registered {
+    One(ServiceKey),
+    Many(Arc<BTreeSet<ServiceKey>>),
+}
+
+impl Snapshot {
+    /// An empty snapshot of these mesh settings.
+    pub fn new(mesh: MeshSettings) -> Self {
+        Self { mesh: Arc::new(mesh), ..Self::default() }
+    }
+
+    /// Its number; a published snapshot has a higher one than all before it.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The settings of the whole mesh.
+    pub fn mesh(&self) -> &Arc<MeshSettings> {
+        &self.mesh
+    }
+
+    /// The registries and their states, by name.
+    pub fn registries(&self) -> &BTreeMap<RegistryId, RegistryState> {
+        &self.registries
+    }
+
+    /// Starts an edit; the snapshot itself stays as it is.
+    pub fn edit(&self) -> Draft {
+        Draft::of(self)
+    }
+
+    /// What changed after `generation` up to this snapshot; `None` when that is
+    /// longer ago than it remembers, so that anything may have changed.
+    pub fn changes_since(&self, generation: Generation) -> Option<ChangeSet> {
+        let missed = self.generation.checked_sub(generation)?;
+        if missed > self.history.len() as u64 {
+            return None;
+        }
+        let mut all = ChangeSet::default();
+        for (_, changes) in self.history.iter().filter(|(at, _)| *at > generation) {
+            all.merge(changes);
+        }
+        Some(all)
+    }
+}
+
+#[cfg(test)]
+mod tests;

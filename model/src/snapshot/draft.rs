@@ -1,0 +1,320 @@
+//! Edits of a snapshot, which keep its indexes and its change set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::queries::address_hash;
+use super::{ChangeSet, HISTORY, Registered, Snapshot};
+use crate::{
+    Config, ConfigKey, Conflict, Endpoint, EndpointSet, MeshSettings, Namespace, NamespaceName,
+    NetworkGateway, NetworkGatewayKey, RegistryId, RegistryState, Service, ServiceKey, Shards,
+    Visibility, Workload, WorkloadKey,
+};
+
+/// A snapshot being made. Putting what stands there already changes nothing.
+#[derive(Debug)]
+pub struct Draft {
+    next: Snapshot,
+    changes: ChangeSet,
+}
+
+impl Draft {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        Self { next: snapshot.clone(), changes: ChangeSet::default() }
+    }
+
+    /// The snapshot as far as it is made.
+    pub fn current(&self) -> &Snapshot {
+        &self.next
+    }
+
+    /// What has changed so far.
+    pub fn changes(&self) -> &ChangeSet {
+        &self.changes
+    }
+
+    /// The new snapshot, one generation on.
+    pub fn finish(self) -> Snapshot {
+        let Self { mut next, changes } = self;
+        next.generation += 1;
+        let skip = (next.history.len() + 1).saturating_sub(HISTORY);
+        let newest = (next.generation, Arc::new(changes));
+        next.history = next.history.iter().skip(skip).cloned().chain([newest]).collect();
+        next
+    }
+
+    /// Sets the mesh settings.
+    pub fn set_mesh(&mut self, mesh: MeshSettings) {
+        if *self.next.mesh != mesh {
+            self.next.mesh = Arc::new(mesh);
+            self.changes.mesh = true;
+        }
+    }
+
+    /// Sets a registry's state.
+    pub fn put_registry(&mut self, id: RegistryId, state: RegistryState) {
+        if self.next.registries.get(&id) != Some(&state) {
+            Arc::make_mut(&mut self.next.registries).insert(id, state);
+        }
+    }
+
+    /// Forgets a registry's state.
+    pub fn remove_registry(&mut self, id: &RegistryId) {
+        if self.next.registries.contains_key(id) {
+            Arc::make_mut(&mut self.next.registries).remove(id);
+        }
+    }
+
+    /// Sets a service's definition.
+    pub fn put_service(&mut self, service: Arc<Service>) {
+        let key = service.key.clone();
+        let before = self.next.services.insert(key.clone(), service.clone());
+        if before.as_ref().is_some_and(|before| before.same_content(&service)) {
+            return;
+        }
+        if let Some(before) = before {
+            self.unlist(&before);
+        }
+        self.list(&service);
+        self.changes.services.insert(key);
+    }
+
+    /// Removes a service's definition.
+    pub fn remove_service(&mut self, key: &ServiceKey) {
+        if let Some(before) = self.next.services.remove(key) {
+            self.unlist(&before);
+            self.changes.services.insert(key.clone());
+        }
+    }
+
+    /// Sets all endpoints of a service.
+    pub fn put_endpoints(&mut self, set: Arc<EndpointSet>) {
+        let key = set.service.clone();
+        let before = self.next.endpoints.insert(key.clone(), set.clone());
+        if before.as_ref().is_some_and(|before| before.same_content(&set)) {
+            return;
+        }
+        self.register(before.as_deref(), Some(&set));
+        self.changes.endpoints.insert(key);
+    }
+
+    /// Removes all endpoints of a service.
+    pub fn remove_endpoints(&mut self, key: &ServiceKey) {
+        if let Some(before) = self.next.endpoints.remove(key) {
+            self.register(Some(&before), None);
+            self.changes.endpoints.insert(key.clone());
+        }
+    }
+
+    /// Sets the conflicts of a service.
+    pub fn put_conflicts(&mut self, key: &ServiceKey, conflicts: Vec<Conflict>) {
+        if conflicts.is_empty() {
+            self.next.conflicts.remove(key);
+        } else if self.next.conflicts.get(key).is_none_or(|before| **before != *conflicts) {
+            self.next.conflicts.insert(key.clone(), conflicts.into());
+        }
+    }
+
+    /// Sets a workload.
+    pub fn put_workload(&mut self, workload: Arc<Workload>) {
+        let key = workload.key.clone();
+        let before = self.next.workloads.insert(key.clone(), workload.clone());
+        if before.as_ref().is_some_and(|before| before.same_content(&workload)) {
+            return;
+        }
+        if let Some(before) = before {
+            self.forget_addresses(&before);
+        }
+        for address in &workload.addresses {
+            let place = (workload.network.clone(), address.clone());
+            self.next.index.by_address.insert(place, key.clone());
+        }
+        self.changes.workloads.insert(key);
+    }
+
+    /// Removes a workload.
+    pub fn remove_workload(&mut self, key: &WorkloadKey) {
+        if let Some(before) = self.next.workloads.remove(key) {
+            self.forget_addresses(&before);
+            self.changes.workloads.insert(key.clone());
+        }
+    }
+
+    /// Sets a namespace.
+    pub fn put_namespace(&mut self, namespace: Arc<Namespace>) {
+        let name = namespace.name.clone();
+        let before = self.next.namespaces.insert(name.clone(), namespace.clone());
+        if !before.is_some_and(|before| before.same_content(&namespace)) {
+            self.changes.namespaces.insert(name);
+        }
+    }
+
+    /// Removes a namespace.
+    pub fn remove_namespace(&mut self, name: &NamespaceName) {
+        if self.next.namespaces.remove(name).is_some() {
+            self.changes.namespaces.insert(name.clone());
+        }
+    }
+
+    /// Sets a configuration object.
+    pub fn put_config(&mut self, config: Arc<Config>) {
+        let key = config.key.clone();
+        let before = self.next.configs.insert(key.clone(), config.clone());
+        if !before.is_some_and(|before| before.same_content(&config)) {
+            self.changes.configs.insert(key);
+        }
+    }
+
+    /// Removes a configuration object.
+    pub fn remove_config(&mut self, key: &ConfigKey) {
+        if self.next.configs.remove(key).is_some() {
+            self.changes.configs.insert(key.clone());
+        }
+    }
+
+    /// Sets a network gateway.
+    pub fn put_gateway(&mut self, gateway: Arc<NetworkGateway>) {
+        let before = self.next.gateways.get(&gateway.key);
+        self.changes.gateways |= !before.is_some_and(|before| before.same_content(&gateway));
+        Arc::make_mut(&mut self.next.gateways).insert(gateway.key.clone(), gateway);
+    }
+
+    /// Removes a network gateway.
+    pub fn remove_gateway(&mut self, key: &NetworkGatewayKey) {
+        if self.next.gateways.contains_key(key) {
+            Arc::make_mut(&mut self.next.gateways).remove(key);
+            self.changes.gateways = true;
+        }
+    }
+
+    fn list(&mut self, service: &Service) {
+        let index = &mut self.next.index;
+        let key = &service.key;
+        add(&mut index.by_hostname, service.hostname().clone(), key);
+        for alias in &service.aliases {
+            add(&mut index.by_hostname, alias.clone(), key);
+        }
+        if !service.selector.is_empty() {
+            add(&mut index.selecting, service.namespace().clone(), key);
+        }
+        match &service.visibility {
+            Visibility::Public => {
+                index.public.insert(key.clone(), ());
+            }
+            Visibility::Namespaces(names) => {
+                names.iter().for_each(|name| add(&mut index.restricted, name.clone(), key));
+            }
+        }
+    }
+
+    fn unlist(&mut self, service: &Service) {
+        let index = &mut self.next.index;
+        let key = &service.key;
+        remove(&mut index.by_hostname, service.hostname(), key);
+        for alias in &service.aliases {
+            remove(&mut index.by_hostname, alias, key);
+        }
+        remove(&mut index.selecting, service.namespace(), key);
+        match &service.visibility {
+            Visibility::Public => {
+                index.public.remove(key);
+            }
+            Visibility::Namespaces(names) => {
+                names.iter().for_each(|name| remove(&mut index.restricted, name, key));
+            }
+        }
+    }
+
+    fn forget_addresses(&mut self, workload: &Workload) {
+        for address in &workload.addresses {
+            let place = (workload.network.clone(), address.clone());
+            // Another workload may have taken the address over meanwhile.
+            if self.next.index.by_address.get(&place) == Some(&workload.key) {
+                self.next.index.by_address.remove(&place);
+            }
+        }
+    }
+
+    fn register(&mut self, before: Option<&EndpointSet>, after: Option<&EndpointSet>) {
+        let (before, after) = (registrations(before), registrations(after));
+        let Some(key) = before.1.or(after.1) else { return };
+        for hash in before.0.difference(&after.0) {
+            self.deregister(*hash, &key);
+        }
+        for hash in after.0.difference(&before.0) {
+            let registered = match self.next.index.registered.get(hash) {
+                None => Registered::One(key.clone()),
+                Some(others) => {
+                    Registered::of(others.iter().cloned().chain([key.clone()]).collect())
+                }
+            };
+            self.next.index.registered.insert(*hash, registered);
+        }
+    }
+
+    fn deregister(&mut self, hash: u64, key: &ServiceKey) {
+        let Some(registered) = self.next.index.registered.get(&hash) else { return };
+        let rest: BTreeSet<_> = registered.iter().filter(|other| *other != key).cloned().collect();
+        if rest.is_empty() {
+            self.next.index.registered.remove(&hash);
+        } else {
+            self.next.index.registered.insert(hash, Registered::of(rest));
+        }
+    }
+}
+
+impl Registered {
+    fn of(keys: BTreeSet<ServiceKey>) -> Self {
+        match keys.first() {
+            Some(only) if keys.len() == 1 => Self::One(only.clone()),
+            _ => Self::Many(Arc::new(keys)),
+        }
+    }
+
+    /// The services, in order.
+    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = &ServiceKey> + '_> {
+        match self {
+            Self::One(key) => Box::new(std::iter::once(key)),
+            Self::Many(keys) => Box::new(keys.iter()),
+        }
+    }
+}
+
+/// The address hashes of a set's endpoints without a workload, and its service.
+fn registrations(set: Option<&EndpointSet>) -> (BTreeSet<u64>, Option<ServiceKey>) {
+    let Some(set) = set else { return Default::default() };
+    let own = |endpoint: &&Arc<Endpoint>| endpoint.workload.is_none();
+    let hashes = set.endpoints().iter().filter(own).flat_map(|endpoint| {
+        endpoint.addresses().map(|address| address_hash(&endpoint.network, address))
+    });
+    (hashes.collect(), Some(set.service.clone()))
+}
+
+type Listing<K> = Shards<K, Arc<BTreeSet<ServiceKey>>>;
+
+fn add<K: Hash + Eq + Clone>(listing: &mut Listing<K>, at: K, key: &ServiceKey) {
+    let mut keys = listing.get(&at).cloned().unwrap_or_default();
+    Arc::make_mut(&mut keys).insert(key.clone());
+    listing.insert(at, keys);
+}
+
+fn remove<K: Hash + Eq + Clone>(listing: &mut Listing<K>, at: &K, key: &ServiceKey) {
+    let Some(keys) = listing.get(at).filter(|keys| keys.contains(key)) else { return };
+    let mut keys = keys.clone();
+    Arc::make_mut(&mut keys).remove(key);
+    if keys.is_empty() {
+        listing.remove(at);
+    } else {
+        listing.insert(at.clone(), keys);
+    }
+}
+
+impl Draft {
+    /// All registries at once: those not in `states` are forgotten.
+    pub fn set_registries(&mut self, states: BTreeMap<RegistryId, RegistryState>) {
+        if *self.next.registries != states {
+            self.next.registries = Arc::new(states);
+        }
+    }
+}

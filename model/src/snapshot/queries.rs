@@ -1,0 +1,241 @@
+//! What a snapshot can be asked: the questions of Pilot's service discovery.
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use rustc_hash::FxHasher;
+
+use super::Snapshot;
+use crate::{
+    Address, Config, ConfigKey, Conflict, Endpoint, EndpointSet, Hostname, Labels, Namespace,
+    NamespaceName, NetworkGateway, NetworkId, Port, Proxy, Service, ServiceKey, TargetPort,
+    Visibility, Workload, WorkloadKey,
+};
+
+/// One service port that leads to a workload.
+#[derive(Clone, Debug)]
+pub struct ServiceTarget {
+    /// The service.
+    pub service: Arc<Service>,
+    /// Its port.
+    pub port: Port,
+    /// The workload's port behind it.
+    pub target_port: u16,
+}
+
+pub(super) fn address_hash(network: &NetworkId, address: &Address) -> u64 {
+    let mut hasher = FxHasher::default();
+    (network, address).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Snapshot {
+    /// All services, in no order.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// How many services there are.
+    pub fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    /// One service.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// The services of a host name (or alias), in order of namespace.
+    pub fn services_named(&self, hostname: &Hostname) -> Vec<&Arc<Service>> {
+        let keys = self.index.by_hostname.get(hostname);
+        keys.into_iter().flat_map(|keys| keys.iter()).filter_map(|key| self.service(key)).collect()
+    }
+
+    /// The services that a client in `namespace` may see, in order of key.
+    pub fn services_visible_to(&self, namespace: &NamespaceName) -> Vec<&Arc<Service>> {
+        let public = self.index.public.iter().map(|(key, ())| key);
+        let restricted = self.index.restricted.get(namespace);
+        let restricted = restricted.into_iter().flat_map(|keys| keys.iter());
+        let mut all: Vec<_> =
+            public.chain(restricted).filter_map(|key| self.service(key)).collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+
+    /// Whether everybody may see the service, or only some.
+    pub fn is_visible(&self, key: &ServiceKey, namespace: &NamespaceName) -> bool {
+        self.service(key).is_some_and(|service| match &service.visibility {
+            Visibility::Public => true,
+            visibility => visibility.includes(namespace),
+        })
+    }
+
+    /// All endpoints of a service.
+    pub fn endpoints(&self, key: &ServiceKey) -> Option<&Arc<EndpointSet>> {
+        self.endpoints.get(key)
+    }
+
+    /// The endpoints of a service port whose labels match `selector`, in key order.
+    pub fn endpoints_of(
+        &self,
+        key: &ServiceKey,
+        port: u16,
+        selector: &Labels,
+    ) -> Vec<&Arc<Endpoint>> {
+        let set = self.endpoints(key);
+        let of_port = set.into_iter().flat_map(|set| set.of_port(port));
+        of_port.filter(|endpoint| endpoint.labels.matches(selector)).collect()
+    }
+
+    /// The conflicts of a service.
+    pub fn conflicts_of(&self, key: &ServiceKey) -> &[Conflict] {
+        self.conflicts.get(key).map_or(&[], |conflicts| conflicts)
+    }
+
+    /// All conflicts, in order.
+    pub fn conflicts(&self) -> Vec<&Conflict> {
+        let mut all: Vec<_> = self.conflicts.values().flat_map(|c| c.iter()).collect();
+        all.sort();
+        all
+    }
+
+    /// All workloads, in no order.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    /// One workload.
+    pub fn workload(&self, key: &WorkloadKey) -> Option<&Arc<Workload>> {
+        self.workloads.get(key)
+    }
+
+    /// The workload at an address of a network.
+    pub fn workload_at(&self, network: &NetworkId, address: &Address) -> Option<&Arc<Workload>> {
+        let key = self.index.by_address.get(&(network.clone(), address.clone()))?;
+        self.workload(key)
+    }
+
+    /// All namespaces, in no order.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.namespaces.values()
+    }
+
+    /// One namespace.
+    pub fn namespace(&self, name: &NamespaceName) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(name)
+    }
+
+    /// One configuration object.
+    pub fn config(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
+        self.configs.get(key)
+    }
+
+    /// All configuration objects, in no order.
+    pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
+        self.configs.values()
+    }
+
+    /// All network gateways, in order.
+    pub fn gateways(&self) -> impl Iterator<Item = &Arc<NetworkGateway>> {
+        self.gateways.values()
+    }
+
+    /// The proxy's own workload: by cluster, namespace and name, else by network
+    /// and address.
+    pub fn workload_of(&self, proxy: &Proxy) -> Option<&Arc<Workload>> {
+        let key = WorkloadKey::new(proxy.cluster.clone(), proxy.namespace.clone(), &proxy.name);
+        self.workload(&key).or_else(|| {
+            proxy
+                .addresses
+                .iter()
+                .find_map(|ip| self.workload_at(&proxy.network, &Address::Ip(*ip)))
+        })
+    }
+
+    /// The service ports that lead to the proxy's own workload, in order of key
+    /// and port: those of services that select it, ready or not, and those that
+    /// are registered at its address. Its labels are its workload's, else the
+    /// ones it claims.
+    pub fn targets_of(&self, proxy: &Proxy) -> Vec<ServiceTarget> {
+        let workload = self.workload_of(proxy);
+        let labels = workload.map_or_else(|| proxy.labels(), |workload| workload.labels.clone());
+        let mut targets = self.selected_targets(proxy, workload, &labels);
+        for ip in &proxy.addresses {
+            targets.extend(self.registered_targets(&proxy.network, &Address::Ip(*ip)));
+        }
+        let order = |t: &ServiceTarget| (t.service.key.clone(), t.port.number, t.target_port);
+        targets.sort_by_cached_key(order);
+        targets.dedup_by(|a, b| order(a) == order(b));
+        targets
+    }
+
+    fn selected_targets(
+        &self,
+        proxy: &Proxy,
+        workload: Option<&Arc<Workload>>,
+        labels: &Labels,
+    ) -> Vec<ServiceTarget> {
+        let namespace = workload.map_or(&proxy.namespace, |workload| workload.key.namespace());
+        let keys = self.index.selecting.get(namespace);
+        let services =
+            keys.into_iter().flat_map(|keys| keys.iter()).filter_map(|key| self.service(key));
+        let mut targets = Vec::new();
+        for service in services.filter(|service| labels.matches(&service.selector)) {
+            for port in &service.ports {
+                if let Some(target_port) = resolve(&port.target, proxy, workload) {
+                    targets.push(ServiceTarget {
+                        service: service.clone(),
+                        port: port.clone(),
+                        target_port,
+                    });
+                }
+            }
+        }
+        targets
+    }
+
+    fn registered_targets(&self, network: &NetworkId, address: &Address) -> Vec<ServiceTarget> {
+        let mut targets = Vec::new();
+        let services: BTreeSet<&ServiceKey> =
+            match self.index.registered.get(&address_hash(network, address)) {
+                Some(registered) => registered.iter().collect(),
+                None => return targets,
+            };
+        for key in services {
+            let (Some(service), Some(set)) = (self.service(key), self.endpoints(key)) else {
+                continue;
+            };
+            let here = set.endpoints().iter().filter(|endpoint| {
+                endpoint.network == *network && endpoint.addresses().any(|own| own == address)
+            });
+            for endpoint in here {
+                if let Some(port) = service.port(endpoint.port) {
+                    targets.push(ServiceTarget {
+                        service: service.clone(),
+                        port: port.clone(),
+                        target_port: endpoint.target_port,
+                    });
+                }
+            }
+        }
+        targets
+    }
+}
+
+/// The number of a target port on this workload: container ports come from the
+/// registry's workload, else from the proxy's own metadata.
+fn resolve(target: &TargetPort, proxy: &Proxy, workload: Option<&Arc<Workload>>) -> Option<u16> {
+    match target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => {
+            workload.and_then(|workload| workload.ports.get(name).copied()).or_else(|| {
+                let ports = proxy.metadata.pod_ports.iter().flatten();
+                ports
+                    .into_iter()
+                    .find(|port| port.name == name.as_str())
+                    .map(|port| port.container_port)
+            })
+        }
+    }
+}
