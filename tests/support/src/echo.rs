@@ -1,0 +1,140 @@
+//! A workload: an HTTP server that answers with its name.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+
+use crate::claim::free_port;
+use crate::network::NetNs;
+use crate::background::Background;
+
+/// Answers every request, HTTP/1.1 or HTTP/2 without TLS, with its name as the
+/// body. Runs on a thread of its own, so a test may pause tokio's clock.
+///
+/// The answer's headers tell what arrived: `x-backend` (its name), `x-path`,
+/// `x-host` (the authority), `x-version` and `x-peer` (the caller's address).
+#[derive(Debug)]
+pub struct EchoBackend {
+    name: String,
+    address: SocketAddr,
+    state: Arc<State>,
+    _background: Background,
+}
+
+#[derive(Debug)]
+struct State {
+    name: String,
+    status: AtomicU16,
+    requests: AtomicU64,
+}
+
+impl EchoBackend {
+    /// On a free port of loopback.
+    pub fn start(name: &str) -> Self {
+        Self::start_on(name, SocketAddr::from(([127, 0, 0, 1], free_port())))
+    }
+
+    /// On the given address.
+    pub fn start_on(name: &str, address: SocketAddr) -> Self {
+        Self::launch(name, address, None)
+    }
+
+    /// In a network namespace, on all its addresses.
+    pub fn start_in(namespace: &NetNs, name: &str, port: u16) -> Self {
+        let address = SocketAddr::from(([0, 0, 0, 0], port));
+        Self::launch(name, address, Some(namespace))
+    }
+
+    fn launch(name: &str, address: SocketAddr, namespace: Option<&NetNs>) -> Self {
+        let state = Arc::new(State {
+            name: name.to_owned(),
+            status: AtomicU16::new(200),
+            requests: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&state);
+        let background = Background::start(namespace, async move || {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("listening on {address}: {error}"))?;
+            Ok(serve(listener, shared))
+        });
+        Self {
+            name: name.to_owned(),
+            address,
+            state,
+            _background: background,
+        }
+    }
+
+    /// Its name, which is what it answers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port of [`address`](Self::address).
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many requests it has answered.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::SeqCst)
+    }
+
+    /// Answers with that status from now on.
+    pub fn set_status(&self, status: u16) {
+        self.state.status.store(status, Ordering::SeqCst);
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            continue;
+        };
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| {
+            let response = answer(&state, peer, &request);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        tokio::spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            // A client that goes away is no error here.
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+fn answer(state: &State, peer: SocketAddr, request: &Request<Incoming>) -> Response<String> {
+    state.requests.fetch_add(1, Ordering::SeqCst);
+    let header_host = request.headers().get(http::header::HOST);
+    let host = match (request.uri().authority(), header_host) {
+        (Some(authority), _) => authority.to_string(),
+        (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
+        (None, None) => String::new(),
+    };
+    Response::builder()
+        .status(state.status.load(Ordering::SeqCst))
+        .header("x-backend", &state.name)
+        .header("x-path", request.uri().path())
+        .header("x-host", host)
+        .header("x-version", format!("{:?}", request.version()))
+        .header("x-peer", peer.to_string())
+        .body(state.name.clone())
+        .expect("what arrived as a header may leave as one")
+}

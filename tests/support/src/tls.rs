@@ -1,0 +1,168 @@
+//! Certificates for tests.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A certificate authority with a new key.
+#[derive(Clone)]
+pub struct Ca {
+    pem: String,
+    der: CertificateDer<'static>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate.
+    pub cert_pem: String,
+    /// Its private key (PKCS #8).
+    pub key_pem: String,
+}
+
+impl Ca {
+    /// An authority whose common name is `name`.
+    pub fn new(name: &str) -> Self {
+        let mut params = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        let key = generate();
+        let certificate = params.self_signed(&key).expect("our parameters are sound");
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Arc::new(Issuer::new(params, key)),
+        }
+    }
+
+    /// The authority's certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        self.der.clone()
+    }
+
+    /// A server on loopback: `localhost`, 127.0.0.1, ::1, and `names` besides.
+    pub fn server(&self, names: &[&str]) -> Identity {
+        self.sign(server_params(names))
+    }
+
+    /// A server whose certificate ended in 2001.
+    pub fn expired_server(&self, names: &[&str]) -> Identity {
+        let mut params = server_params(names);
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2001, 1, 1);
+        self.sign(params)
+    }
+
+    /// A client whose common name is `name`.
+    pub fn client(&self, name: &str) -> Identity {
+        let mut params = named(name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    /// A workload with that SPIFFE id, for both ends of mutual TLS.
+    pub fn workload(&self, spiffe_id: &str) -> Identity {
+        let mut params = named("");
+        let uri = spiffe_id.try_into().expect("a SPIFFE id is ASCII");
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.sign(params)
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Identity {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let key = generate();
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("our parameters are sound");
+        Identity {
+            cert_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+}
+
+impl Identity {
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(self.cert_pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .expect("a certificate of ours is well-formed")
+    }
+
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
+            .expect("a key of ours is well-formed")
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// A new P-256 key pair: the private key and the public one, as PEM.
+pub(crate) fn key_pair() -> (String, String) {
+    let key = generate();
+    (key.serialize_pem(), key.public_key_pem())
+}
+
+fn generate() -> KeyPair {
+    KeyPair::generate().expect("ring makes P-256 keys")
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    if !name.is_empty() {
+        params.distinguished_name.push(DnType::CommonName, name);
+    }
+    params
+}
+
+fn server_params(names: &[&str]) -> CertificateParams {
+    let all: Vec<String> = ["localhost", "127.0.0.1", "::1"]
+        .iter()
+        .chain(names)
+        .map(|&name| name.to_owned())
+        .collect();
+    let mut params = CertificateParams::new(all).expect("host names are ASCII");
+    debug_assert!(params.subject_alt_names.iter().any(is_loopback));
+    params.distinguished_name = named("localhost").distinguished_name;
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        // Consul servers are each other's clients with the same certificate.
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params
+}
+
+fn is_loopback(name: &SanType) -> bool {
+    matches!(name, SanType::IpAddress(IpAddr::V4(address)) if address.is_loopback())
+}
