@@ -132,11 +132,7 @@ pub struct View {
 
 impl Default for View {
     fn default() -> Self {
-        Self {
-            values: BTreeMap::new(),
-            rejected: BTreeMap::new(),
-            condition: Condition::Syncing,
-        }
+        Self { values: BTreeMap::new(), rejected: BTreeMap::new(), condition: Condition::Syncing }
     }
 }
 
@@ -364,11 +360,7 @@ impl<F: Fixture> Stage<F> {
     }
 
     /// Reads until `check` holds, while alpha stays as it is.
-    async fn keeping_alpha(
-        &mut self,
-        what: &str,
-        check: impl Fn(&View) -> Result<(), String>,
-    ) {
+    async fn keeping_alpha(&mut self, what: &str, check: impl Fn(&View) -> Result<(), String>) {
         let key = self.key("alpha");
         let alpha = &self.alpha;
         self.watch.until_while(what, check, |view| view.shows(&key, alpha)).await;
@@ -396,7 +388,9 @@ pub async fn first_sync<F: Fixture>(mut fixture: F) {
         Err(_) => Ok(()),
     };
     watch.until_while("the first sync", |view| view.live(), never_in_part).await;
-    assert!(watch.view.service(&a).is_some_and(|s| s.origins[0].origin.registry == fixture.registry()));
+    assert!(
+        watch.view.service(&a).is_some_and(|s| s.origins[0].origin.registry == fixture.registry())
+    );
 }
 
 /// A service that is added arrives, and its neighbours stay.
