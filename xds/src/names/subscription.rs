@@ -1,0 +1,156 @@
+//! What one client asked for, of one type.
+
+use std::collections::BTreeSet;
+
+use super::{Name, NameSet};
+
+/// Differences from the shared set beyond which a new one is made.
+const REBASE_AT: usize = 32;
+
+/// The names that a client subscribed to, and whether to everything.
+///
+/// A large set is shared with every client that has the same one; a client's
+/// later steps are kept as differences from it. Cloning costs little.
+#[derive(Debug, Clone, Default)]
+pub struct Subscription {
+    wildcard: bool,
+    base: NameSet,
+    added: BTreeSet<Name>,
+    removed: BTreeSet<Name>,
+}
+
+impl Subscription {
+    /// Exactly these names, and everything if `wildcard`.
+    pub fn new(wildcard: bool, names: NameSet) -> Subscription {
+        Subscription { wildcard, base: names, ..Subscription::default() }
+    }
+
+    /// Whether the client asked for everything.
+    pub fn wildcard(&self) -> bool {
+        self.wildcard
+    }
+
+    /// Asks for everything, or no longer. Names are unaffected.
+    pub fn set_wildcard(&mut self, wildcard: bool) {
+        self.wildcard = wildcard;
+    }
+
+    /// Whether the client asked for this very name, or for a collection that contains it.
+    pub fn names(&self, name: &str) -> bool {
+        self.contains(name) || collection(name).is_some_and(|glob| self.contains(&glob))
+    }
+
+    /// Whether the client is to be told about this name.
+    pub fn covers(&self, name: &str) -> bool {
+        self.wildcard || self.names(name)
+    }
+
+    /// Whether the name itself is in the set.
+    pub fn contains(&self, name: &str) -> bool {
+        self.added.contains(name) || (self.base.contains(name) && !self.removed.contains(name))
+    }
+
+    /// Adds names.
+    pub fn subscribe(&mut self, names: impl IntoIterator<Item = Name>) {
+        for name in names {
+            if !self.removed.remove(&name) && !self.base.contains(&name) {
+                self.added.insert(name);
+            }
+        }
+        self.rebase();
+    }
+
+    /// Removes a name; whether it was there.
+    pub fn unsubscribe(&mut self, name: &str) -> bool {
+        if self.added.remove(name) {
+            return true;
+        }
+        let Some(name) = self.base.get(name) else { return false };
+        let was = self.removed.insert(name.clone());
+        self.rebase();
+        was
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.base.len() + self.added.len() - self.removed.len()
+    }
+
+    /// Whether there is neither a name nor the wildcard.
+    pub fn is_empty(&self) -> bool {
+        !self.wildcard && self.len() == 0
+    }
+
+    /// The names; in order unless some were added lately.
+    pub fn iter(&self) -> impl Iterator<Item = &Name> {
+        self.base.iter().filter(|name| !self.removed.contains(*name)).chain(&self.added)
+    }
+
+    /// The names as one shared set.
+    pub fn name_set(&mut self) -> &NameSet {
+        self.fold();
+        &self.base
+    }
+
+    fn rebase(&mut self) {
+        if self.added.len() + self.removed.len() > REBASE_AT {
+            self.fold();
+        }
+    }
+
+    fn fold(&mut self) {
+        if self.added.is_empty() && self.removed.is_empty() {
+            return;
+        }
+        self.base = self.iter().cloned().collect();
+        self.added.clear();
+        self.removed.clear();
+    }
+}
+
+/// The collection that a name belongs to by xRFC TP1: for
+/// `xdstp://authority/type/a/b` it is `xdstp://authority/type/a/*`.
+fn collection(name: &str) -> Option<String> {
+    let path = name.starts_with("xdstp://").then_some(name)?;
+    let (path, parameters) =
+        path.split_once('?').map_or((path, None), |(path, rest)| (path, Some(rest)));
+    let (parent, last) = path.rsplit_once('/')?;
+    if last == "*" {
+        return None;
+    }
+    Some(parameters.map_or_else(|| format!("{parent}/*"), |rest| format!("{parent}/*?{rest}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(range: std::ops::Range<u32>) -> Vec<Name> {
+        range.map(|n| format!("{n:04}").into()).collect()
+    }
+
+    #[test]
+    fn steps_add_up_to_the_same_set_as_asking_at_once() {
+        let mut steps = Subscription::default();
+        for name in names(0..100) {
+            steps.subscribe([name]);
+        }
+        for name in names(50..100) {
+            assert!(steps.unsubscribe(&name));
+            assert!(!steps.unsubscribe(&name));
+        }
+        steps.subscribe(names(98..99));
+        assert_eq!(steps.len(), 51);
+        assert!(steps.contains("0098") && !steps.contains("0099"));
+        assert_eq!(*steps.name_set(), names(0..50).into_iter().chain(names(98..99)).collect());
+    }
+
+    #[test]
+    fn a_collection_covers_its_members_alone() {
+        let mut subscription = Subscription::default();
+        subscription.subscribe([Name::from("xdstp://a/t/x/*")]);
+        assert!(subscription.covers("xdstp://a/t/x/one"));
+        assert!(!subscription.covers("xdstp://a/t/x/y/one"));
+        assert!(!subscription.covers("t/x/one"));
+    }
+}
