@@ -49,10 +49,7 @@ impl Background {
             Ok(Err(error)) => panic!("{error}"),
             Err(_) => panic!("the background thread ended early"),
         }
-        Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Self { stop: Some(stop), thread: Some(thread) }
     }
 }
 

@@ -30,11 +30,7 @@ pub fn free_port() -> u16 {
 }
 
 /// A number of `range` that `usable` agrees to, for this process alone.
-pub(crate) fn claim(
-    kind: &'static str,
-    range: Range<u32>,
-    usable: impl Fn(u32) -> bool,
-) -> u32 {
+pub(crate) fn claim(kind: &'static str, range: Range<u32>, usable: impl Fn(u32) -> bool) -> u32 {
     let span = range.end - range.start;
     // Processes begin at different places, so that they seldom meet.
     let first = process::id().wrapping_mul(61) % span;

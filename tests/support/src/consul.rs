@@ -58,14 +58,7 @@ impl Consul {
         }
         let process = Process::spawn("consul", program, scratch.path());
         let http = client(&options, &ports, tls.as_ref());
-        let consul = Self {
-            process,
-            http,
-            options,
-            ports,
-            tls,
-            scratch,
-        };
+        let consul = Self { process, http, options, ports, tls, scratch };
         consul.ready().await;
         consul
     }
@@ -152,9 +145,7 @@ impl Consul {
 }
 
 fn client(options: &ConsulOptions, ports: &Ports, tls: Option<&Tls>) -> HttpClient {
-    let token = options
-        .acl
-        .then(|| ("x-consul-token", MANAGEMENT_TOKEN.to_owned()));
+    let token = options.acl.then(|| ("x-consul-token", MANAGEMENT_TOKEN.to_owned()));
     HttpClient::secured(
         &ports.http_url(options),
         tls.map(|tls| &tls.ca),
@@ -174,3 +165,6 @@ fn write_tls(scratch: &Scratch, options: &ConsulOptions) -> Tls {
     let client = ca.client("test");
     Tls { ca, client }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
+use crate::background::Background;
 use crate::claim::free_port;
 use crate::network::NetNs;
-use crate::background::Background;
 
 /// Answers every request, HTTP/1.1 or HTTP/2 without TLS, with its name as the
 /// body. Runs on a thread of its own, so a test may pause tokio's clock.
@@ -66,12 +66,7 @@ impl EchoBackend {
                 .map_err(|error| format!("listening on {address}: {error}"))?;
             Ok(serve(listener, shared))
         });
-        Self {
-            name: name.to_owned(),
-            address,
-            state,
-            _background: background,
-        }
+        Self { name: name.to_owned(), address, state, _background: background }
     }
 
     /// Its name, which is what it answers.
@@ -113,9 +108,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
         tokio::spawn(async move {
             let builder = auto::Builder::new(TokioExecutor::new());
             // A client that goes away is no error here.
-            let _ = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -137,4 +130,56 @@ fn answer(state: &State, peer: SocketAddr, request: &Request<Incoming>) -> Respo
         .header("x-peer", peer.to_string())
         .body(state.name.clone())
         .expect("what arrived as a header may leave as one")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use reqwest::Client;
+
+    use super::*;
+    use crate::http_client::HttpClient;
+
+    #[tokio::test]
+    async fn it_answers_over_http_1_with_its_name_and_what_arrived() {
+        let backend = EchoBackend::start("blue");
+        let base = format!("http://{}", backend.address());
+
+        let answer = HttpClient::new(&base).get("/some/path").await.unwrap();
+
+        let headers = answer.headers().clone();
+        assert_eq!(answer.text().await.unwrap(), "blue");
+        assert_eq!(headers["x-backend"], "blue");
+        assert_eq!(headers["x-path"], "/some/path");
+        assert_eq!(headers["x-host"], backend.address().to_string());
+        assert_eq!(headers["x-version"], "HTTP/1.1");
+        assert_eq!(backend.requests(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_answers_over_http_2_without_tls_and_with_the_status_asked_for() {
+        // reqwest wants a provider even for a client without TLS.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let backend = EchoBackend::start("green");
+        backend.set_status(503);
+        let client = Client::builder().http2_prior_knowledge().build().unwrap();
+
+        let url = format!("http://{}/", backend.address());
+        let answer = client.get(url).send().await.unwrap();
+
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["x-version"], "HTTP/2.0");
+    }
+
+    #[tokio::test]
+    async fn its_port_is_free_again_when_it_is_dropped() {
+        let backend = EchoBackend::start("blue");
+        let address = backend.address();
+
+        drop(backend);
+
+        let next = EchoBackend::start_on("green", address);
+        assert_eq!(next.address(), address);
+    }
 }

@@ -54,7 +54,8 @@ pub struct EnvoyOptions<'a> {
     /// The group that it runs under, for the same, when it must stay root: a
     /// transparent listener needs the right to set socket marks.
     pub gid: Option<u32>,
-    /// More arguments, such as `--service-node` or `--log-level`.
+    /// More arguments, such as `--service-node` or `--log-level`, but
+    /// `--component-log-level`.
     pub args: Vec<String>,
 }
 
@@ -85,10 +86,7 @@ impl Envoy {
     /// Starts Envoy with a bootstrap (YAML or JSON) and waits until its admin
     /// interface answers, which it does before any xDS answer has come.
     pub async fn start(bootstrap: &str, version: EnvoyVersion) -> Self {
-        let options = EnvoyOptions {
-            version,
-            ..EnvoyOptions::default()
-        };
+        let options = EnvoyOptions { version, ..EnvoyOptions::default() };
         Self::start_with(bootstrap, options).await
     }
 
@@ -103,6 +101,8 @@ impl Envoy {
             .arg("--admin-address-path")
             .arg(&address_file)
             .args(["--disable-hot-restart", "--concurrency", "1"])
+            // At `info` it lists a hundred lines of extensions.
+            .args(["--component-log-level", "main:warning"])
             .args(&options.args);
         if let Some(namespace) = options.namespace {
             program = program.in_namespace(namespace.name());
@@ -160,9 +160,7 @@ impl Envoy {
 
     /// Waits until Envoy is live: all that its bootstrap asks for has come.
     pub async fn ready(&self) {
-        self.process
-            .wait_until("is live", TIMEOUT, async || self.admin_get("/ready").await)
-            .await;
+        self.process.wait_until("is live", TIMEOUT, async || self.admin_get("/ready").await).await;
     }
 
     /// Its process.
@@ -205,3 +203,6 @@ fn set_mode(path: &std::path::Path, mode: u32) {
     std::fs::set_permissions(path, permissions)
         .unwrap_or_else(|error| panic!("opening {}: {error}", path.display()));
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,10 +56,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     #[should_panic(expected = "the door opens: not within 1s; last: locked")]
     async fn the_last_error_is_told() {
-        eventually("the door opens", Duration::from_secs(1), async || {
-            Err::<(), _>("locked")
-        })
-        .await;
+        eventually("the door opens", Duration::from_secs(1), async || Err::<(), _>("locked")).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,33 +52,17 @@ impl FaultProxy {
     /// A proxy to `upstream`, passing everything until told otherwise.
     pub fn start(upstream: SocketAddr) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let first = Order {
-            number: 0,
-            cut: 0,
-            fault: Fault::None,
-        };
+        let first = Order { number: 0, cut: 0, fault: Fault::None };
         let (orders, incoming) = watch::channel(first);
         let (applying, applied) = watch::channel(first);
         let open = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&open);
         let background = Background::start(None, async move || {
             let listener = bind(address).await?;
-            let server = Server {
-                address,
-                upstream,
-                orders: incoming,
-                applying,
-                open: counter,
-            };
+            let server = Server { address, upstream, orders: incoming, applying, open: counter };
             Ok(server.run(listener))
         });
-        Self {
-            address,
-            orders,
-            applied,
-            open,
-            _background: background,
-        }
+        Self { address, orders, applied, open, _background: background }
     }
 
     /// Where it listens.
@@ -183,9 +167,7 @@ impl Drop for Open {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("listening on {address}: {error}"))
+    TcpListener::bind(address).await.map_err(|error| format!("listening on {address}: {error}"))
 }
 
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
@@ -198,3 +180,6 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,10 +65,7 @@ impl HttpClient {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .expect("the settings fit together");
-        Self {
-            base: base.trim_end_matches('/').to_owned(),
-            client,
-        }
+        Self { base: base.trim_end_matches('/').to_owned(), client }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -109,11 +106,7 @@ pub(crate) async fn read(response: Response) -> Result<(StatusCode, Value), Stri
 /// The body of a good answer; else an error with method, path, status and body.
 pub(crate) fn good(what: &str, answer: (StatusCode, Value)) -> Result<Value, String> {
     let (status, body) = answer;
-    if status.is_success() {
-        Ok(body)
-    } else {
-        Err(format!("{what}: {status}: {body}"))
-    }
+    if status.is_success() { Ok(body) } else { Err(format!("{what}: {status}: {body}")) }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -35,6 +35,10 @@ use objects::Resource;
 /// The token of a member of `system:masters`.
 const ADMIN_TOKEN: &str = "mainstem-test-admin";
 
+/// All but those that would end Pods on Nodes without a kubelet.
+const CONTROLLERS: &str =
+    "*,-node-lifecycle-controller,-taint-eviction-controller,-pod-garbage-collector-controller";
+
 /// One cluster: an API server that is ready, its etcd, and a client with all
 /// rights. Clones share the servers, which end with the last clone.
 #[derive(Debug, Clone)]
@@ -219,6 +223,7 @@ impl Kubernetes {
             .arg(format!("--secure-port={}", free_port()))
             .args(["--bind-address=127.0.0.1", "--leader-elect=false"])
             .arg("--use-service-account-credentials=false")
+            .arg(format!("--controllers={CONTROLLERS}"))
             .arg("--service-account-private-key-file")
             .arg(self.servers.scratch.path().join("sa.key"))
             .arg("--cert-dir")
@@ -260,3 +265,6 @@ fn write_files(scratch: &Scratch, ca: &Ca) {
 fn free_name(counter: &AtomicU32, prefix: &str) -> String {
     format!("{prefix}-{}", counter.fetch_add(1, Ordering::SeqCst))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,18 +55,13 @@ impl Network {
     pub fn new() -> Self {
         let number = claim("network", NETWORKS, |number| !address_in_use(number));
         let number = u8::try_from(number).expect("the range of networks fits");
-        let bridge = Bridge {
-            number,
-            hosts: AtomicU8::new(1),
-        };
+        let bridge = Bridge { number, hosts: AtomicU8::new(1) };
         bridge.remove();
         let name = bridge.name();
         ip(&["link", "add", &name, "type", "bridge"]);
         ip(&["addr", "add", &format!("{}/24", bridge.address(1)), "dev", &name]);
         ip(&["link", "set", &name, "up"]);
-        Self {
-            bridge: Arc::new(bridge),
-        }
+        Self { bridge: Arc::new(bridge) }
     }
 
     /// The test's own address on it.
@@ -86,9 +81,7 @@ impl Network {
         };
         let (name, cable) = (host.name.as_str(), host.cable.as_str());
         ip(&["netns", "add", name]);
-        ip(&[
-            "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name,
-        ]);
+        ip(&["link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name]);
         ip(&["link", "set", cable, "master", &bridge.name(), "up"]);
         ip(&["-n", name, "link", "set", "lo", "up"]);
         let address = format!("{}/24", host.ip);
@@ -96,9 +89,7 @@ impl Network {
         ip(&["-n", name, "link", "set", "eth0", "up"]);
         let gateway = bridge.address(1).to_string();
         ip(&["-n", name, "route", "add", "default", "via", &gateway]);
-        NetNs {
-            host: Arc::new(host),
-        }
+        NetNs { host: Arc::new(host) }
     }
 }
 
@@ -234,10 +225,8 @@ fn try_ip(args: &[&str]) {
 
 fn try_command(program: &str, args: &[&str]) -> Result<String, String> {
     let line = format!("{program} {}", args.join(" "));
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .map_err(|error| format!("{line}: {error}"))?;
+    let output =
+        Command::new(program).args(args).output().map_err(|error| format!("{line}: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
@@ -245,3 +234,6 @@ fn try_command(program: &str, args: &[&str]) -> Result<String, String> {
         Err(format!("{line}: {}: {}", output.status, said.trim()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,12 +47,7 @@ impl Process {
             .stderr(output);
         let child = spawner::spawn(&mut command)
             .unwrap_or_else(|error| panic!("starting {name} ({command:?}): {error}"));
-        Self {
-            name: name.to_owned(),
-            log,
-            command: Mutex::new(command),
-            child: Mutex::new(child),
-        }
+        Self { name: name.to_owned(), log, command: Mutex::new(command), child: Mutex::new(child) }
     }
 
     /// The process id, which a restart changes.
@@ -105,9 +100,7 @@ impl Process {
             if let Some(status) = self.exit_status() {
                 panic!("{what}: it ended with {status}\n{}", self.log_tail());
             }
-            check()
-                .await
-                .map_err(|error| format!("{error}\n{}", self.log_tail()))
+            check().await.map_err(|error| format!("{error}\n{}", self.log_tail()))
         })
         .await
     }
@@ -115,8 +108,7 @@ impl Process {
     /// Waits for the process to end by itself or by a signal sent before.
     pub async fn wait_exit(&self, deadline: Duration) -> ExitStatus {
         eventually(&format!("{} ends", self.name), deadline, async || {
-            self.exit_status()
-                .ok_or_else(|| format!("still running\n{}", self.log_tail()))
+            self.exit_status().ok_or_else(|| format!("still running\n{}", self.log_tail()))
         })
         .await
     }

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::process;
+use std::sync::Once;
 
 use tempfile::TempDir;
 
@@ -23,7 +23,9 @@ impl Scratch {
         let dir = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
             .tempdir_in(&parent)
-            .unwrap_or_else(|error| panic!("creating a directory in {}: {error}", parent.display()));
+            .unwrap_or_else(|error| {
+                panic!("creating a directory in {}: {error}", parent.display())
+            });
         Self { dir }
     }
 

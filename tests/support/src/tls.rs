@@ -81,10 +81,8 @@ impl Ca {
         let mut params = named("");
         let uri = spiffe_id.try_into().expect("a SPIFFE id is ASCII");
         params.subject_alt_names = vec![SanType::URI(uri)];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params)
     }
 
@@ -92,13 +90,8 @@ impl Ca {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = generate();
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .expect("our parameters are sound");
-        Identity {
-            cert_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-        }
+        let certificate = params.signed_by(&key, &self.issuer).expect("our parameters are sound");
+        Identity { cert_pem: certificate.pem(), key_pem: key.serialize_pem() }
     }
 }
 
@@ -165,4 +158,42 @@ fn server_params(names: &[&str]) -> CertificateParams {
 
 fn is_loopback(name: &SanType) -> bool {
     matches!(name, SanType::IpAddress(IpAddr::V4(address)) if address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    fn verdict(ca: &Ca, identity: &Identity, name: &'static str) -> Result<(), String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der()).expect("the CA is sound");
+        let provider = rustls::crypto::ring::default_provider();
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.into())
+            .build()
+            .expect("there is a root");
+        let name = ServerName::try_from(name).expect("the name is sound");
+        verifier
+            .verify_server_cert(&identity.chain()[0], &[], &name, &[], UnixTime::now())
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_server_is_good_for_its_names_under_its_own_ca_and_in_its_time() {
+        let ca = Ca::new("one");
+        let server = ca.server(&["more.example"]);
+
+        for name in ["localhost", "127.0.0.1", "more.example"] {
+            assert_eq!(verdict(&ca, &server, name), Ok(()));
+        }
+        assert!(verdict(&ca, &server, "less.example").is_err());
+        assert!(verdict(&Ca::new("two"), &server, "localhost").is_err());
+        let expired = verdict(&ca, &ca.expired_server(&[]), "localhost");
+        assert!(expired.is_err_and(|error| error.contains("expired")));
+    }
 }

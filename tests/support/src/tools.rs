@@ -31,11 +31,7 @@ pub(crate) fn in_tools(path: &str) -> PathBuf {
 }
 
 pub(crate) fn existing(path: PathBuf, variable: &str) -> PathBuf {
-    assert!(
-        path.exists(),
-        "no server at {}: run `make tools`, or set {variable}",
-        path.display()
-    );
+    assert!(path.exists(), "no server at {}: run `make tools`, or set {variable}", path.display());
     path
 }
 

@@ -43,8 +43,7 @@ impl Consul {
     /// `/v1/agent/service/register`, e.g.
     /// `{"Name": "web", "Port": 80, "Check": {"TTL": "1h", "Status": "passing"}}`.
     pub async fn register(&self, service: &Value) {
-        self.call(Method::PUT, "/v1/agent/service/register", Some(service))
-            .await;
+        self.call(Method::PUT, "/v1/agent/service/register", Some(service)).await;
     }
 
     /// Removes a service of this agent.
@@ -57,22 +56,19 @@ impl Consul {
     /// `passing`, `warning` or `critical`.
     pub async fn set_check(&self, check_id: &str, status: &str) {
         let path = format!("/v1/agent/check/update/{check_id}");
-        self.call(Method::PUT, &path, Some(&json!({ "Status": status })))
-            .await;
+        self.call(Method::PUT, &path, Some(&json!({ "Status": status }))).await;
     }
 
     /// Registers a node, with a service and checks if given, straight in the
     /// catalog: the body of `/v1/catalog/register`.
     pub async fn catalog_register(&self, entry: &Value) {
-        self.call(Method::PUT, "/v1/catalog/register", Some(entry))
-            .await;
+        self.call(Method::PUT, "/v1/catalog/register", Some(entry)).await;
     }
 
     /// Removes a node, service or check from the catalog: the body of
     /// `/v1/catalog/deregister`.
     pub async fn catalog_deregister(&self, entry: &Value) {
-        self.call(Method::PUT, "/v1/catalog/deregister", Some(entry))
-            .await;
+        self.call(Method::PUT, "/v1/catalog/deregister", Some(entry)).await;
     }
 
     /// Carries out operations of `/v1/txn`, 64 at a time: the fast way to write
@@ -96,16 +92,13 @@ impl Consul {
 
     /// Removes a key.
     pub async fn delete_kv(&self, key: &str) {
-        self.call(Method::DELETE, &format!("/v1/kv/{key}"), None)
-            .await;
+        self.call(Method::DELETE, &format!("/v1/kv/{key}"), None).await;
     }
 
     /// Makes a policy of these rules, or gives the one of that name new rules.
     pub async fn acl_policy(&self, name: &str, rules: &str) {
         let body = json!({ "Name": name, "Rules": rules });
-        let found = self
-            .api(Method::GET, &format!("/v1/acl/policy/name/{name}"), None)
-            .await;
+        let found = self.api(Method::GET, &format!("/v1/acl/policy/name/{name}"), None).await;
         let path = match found {
             Ok((StatusCode::OK, policy)) => format!("/v1/acl/policy/{}", text(&policy, "ID")),
             _ => "/v1/acl/policy".to_owned(),
@@ -117,17 +110,13 @@ impl Consul {
     pub async fn acl_token(&self, policies: &[&str]) -> AclToken {
         let body = with_policies(policies);
         let token = self.call(Method::PUT, "/v1/acl/token", Some(&body)).await;
-        AclToken {
-            accessor: text(&token, "AccessorID"),
-            secret: text(&token, "SecretID"),
-        }
+        AclToken { accessor: text(&token, "AccessorID"), secret: text(&token, "SecretID") }
     }
 
     /// Gives a token other policies: with none it stays valid and sees nothing.
     pub async fn set_policies(&self, token: &AclToken, policies: &[&str]) {
         let path = format!("/v1/acl/token/{}", token.accessor);
-        self.call(Method::PUT, &path, Some(&with_policies(policies)))
-            .await;
+        self.call(Method::PUT, &path, Some(&with_policies(policies))).await;
     }
 
     /// Deletes a token: its holder is then told 403, "ACL not found".
@@ -155,16 +144,11 @@ impl Consul {
 }
 
 fn with_policies(policies: &[&str]) -> Value {
-    let policies: Vec<Value> = policies
-        .iter()
-        .map(|name| json!({ "Name": name }))
-        .collect();
+    let policies: Vec<Value> = policies.iter().map(|name| json!({ "Name": name })).collect();
     json!({ "Policies": policies })
 }
 
 fn text(body: &Value, member: &str) -> String {
     let value = body[member].as_str();
-    value
-        .unwrap_or_else(|| panic!("consul's answer has no {member}: {body}"))
-        .to_owned()
+    value.unwrap_or_else(|| panic!("consul's answer has no {member}: {body}")).to_owned()
 }

@@ -35,15 +35,12 @@ impl Envoy {
 
     /// The counter or gauge of that full name; `None` if there is none (yet).
     pub async fn stat(&self, name: &str) -> Option<u64> {
-        self.stats(&format!("^{}$", name.replace('.', "\\.")))
-            .await
-            .remove(name)
+        self.stats(&format!("^{}$", name.replace('.', "\\."))).await.remove(name)
     }
 
     /// The counters and gauges whose names match a regular expression.
     pub async fn stats(&self, filter: &str) -> BTreeMap<String, u64> {
-        let filter: String =
-            url_encode(filter);
+        let filter: String = url_encode(filter);
         let page = self.json(&format!("/stats?format=json&filter={filter}")).await;
         let stats = page["stats"].as_array().into_iter().flatten();
         stats
@@ -83,11 +80,7 @@ async fn get(base: &str, path: &str) -> Result<String, String> {
     let response = HttpClient::new(base).get(path).await?;
     let status = response.status();
     let text = response.text().await.map_err(|error| error.to_string())?;
-    if status.is_success() {
-        Ok(text)
-    } else {
-        Err(format!("envoy: {path}: {status}: {text}"))
-    }
+    if status.is_success() { Ok(text) } else { Err(format!("envoy: {path}: {status}: {text}")) }
 }
 
 /// Everything but letters and digits, as a query wants it.

@@ -29,11 +29,7 @@ impl Kubernetes {
         }))
         .await;
         let token = self.service_account_token("default", &name, &[]).await;
-        let user = RestrictedUser {
-            kubernetes: self.clone(),
-            name,
-            token,
-        };
+        let user = RestrictedUser { kubernetes: self.clone(), name, token };
         user.grant(rules).await;
         user
     }

@@ -40,11 +40,7 @@ impl Etcd {
             .args(["--initial-cluster", &format!("default={peer}")])
             .args(["--unsafe-no-fsync", "--log-level=warn"]);
         let process = Process::spawn("etcd", program, scratch.path());
-        Self {
-            process,
-            url,
-            _scratch: scratch,
-        }
+        Self { process, url, _scratch: scratch }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -79,9 +75,7 @@ impl Etcd {
     }
 
     async fn call(&self, path: &str, body: &Value) -> Value {
-        let answer = HttpClient::new(&self.url)
-            .json(Method::POST, path, Some(body))
-            .await;
+        let answer = HttpClient::new(&self.url).json(Method::POST, path, Some(body)).await;
         answer
             .and_then(|answer| good(path, answer))
             .unwrap_or_else(|error| panic!("etcd: {error}\n{}", self.process.log_tail()))

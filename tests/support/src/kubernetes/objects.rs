@@ -51,11 +51,7 @@ impl Kubernetes {
     pub async fn create(&self, object: &Value) -> Value {
         let path = self.collection(object).await;
         let created = self.write(Method::POST, &path, Content::Object, object).await;
-        if object.get("status").is_some() {
-            self.patch_status(object).await
-        } else {
-            created
-        }
+        if object.get("status").is_some() { self.patch_status(object).await } else { created }
     }
 
     /// Creates the object or makes it so (server-side apply, with force), and
@@ -82,31 +78,27 @@ impl Kubernetes {
     /// replaced), its status apart.
     pub async fn patch(&self, object: &Value) -> Value {
         let path = self.path(object).await;
-        self.write(Method::PATCH, &path, Content::MergePatch, object)
-            .await
+        self.write(Method::PATCH, &path, Content::MergePatch, object).await
     }
 
     /// Changes the status to what the object says (a merge patch).
     pub async fn patch_status(&self, object: &Value) -> Value {
         let path = format!("{}/status", self.path(object).await);
         let status = json!({ "status": object["status"] });
-        self.write(Method::PATCH, &path, Content::MergePatch, &status)
-            .await
+        self.write(Method::PATCH, &path, Content::MergePatch, &status).await
     }
 
     /// Deletes the object at once, without grace.
     pub async fn delete(&self, object: &Value) {
         let path = format!("{}?gracePeriodSeconds=0", self.path(object).await);
-        self.write(Method::DELETE, &path, Content::Object, &json!({}))
-            .await;
+        self.write(Method::DELETE, &path, Content::Object, &json!({})).await;
     }
 
     /// Marks the object for deletion with a grace period, as the kubelet leaves a
     /// Pod that it is ending; [`delete`](Self::delete) then removes it.
     pub async fn delete_gracefully(&self, object: &Value, seconds: u32) {
         let path = format!("{}?gracePeriodSeconds={seconds}", self.path(object).await);
-        self.write(Method::DELETE, &path, Content::Object, &json!({}))
-            .await;
+        self.write(Method::DELETE, &path, Content::Object, &json!({})).await;
     }
 
     /// The object as it is; `None` if there is none.
@@ -225,16 +217,11 @@ fn group_root(api_version: &str) -> String {
 }
 
 fn member<'a>(object: &'a Value, name: &str) -> &'a str {
-    object[name]
-        .as_str()
-        .unwrap_or_else(|| panic!("the object has no {name}: {object}"))
+    object[name].as_str().unwrap_or_else(|| panic!("the object has no {name}: {object}"))
 }
 
 fn documents(yaml: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)
         .unwrap_or_else(|error| panic!("the YAML cannot be read: {error}"));
-    documents
-        .into_iter()
-        .filter(|document| !document.is_null())
-        .collect()
+    documents.into_iter().filter(|document| !document.is_null()).collect()
 }

@@ -12,7 +12,8 @@ use crate::tools;
 #[derive(Debug, Clone)]
 pub struct KubernetesOptions {
     /// kube-controller-manager besides: real EndpointSlices from Services and
-    /// Pods, garbage collection, deletion of namespaces.
+    /// Pods (each on a Node that exists), garbage collection, deletion of
+    /// namespaces. Nodes stay as they are written, though no kubelet reports.
     pub controllers: bool,
     /// The etcd of another cluster, to share it; with another `etcd_prefix`.
     pub etcd: Option<Arc<Etcd>>,

@@ -56,8 +56,16 @@ impl NetNs {
         let mark = format!("{MARK}/0xffffffff");
         self.chain("mangle", "MS_IN");
         // What the sidecar sends on to the application is marked; keep it so.
-        self.rule("mangle", "PREROUTING", &["-p", "tcp", "-m", "mark", "--mark", MARK, "-j", "CONNMARK", "--save-mark"]);
-        self.rule("mangle", "OUTPUT", &["-p", "tcp", "-m", "connmark", "--mark", MARK, "-j", "CONNMARK", "--restore-mark"]);
+        self.rule(
+            "mangle",
+            "PREROUTING",
+            &["-p", "tcp", "-m", "mark", "--mark", MARK, "-j", "CONNMARK", "--save-mark"],
+        );
+        self.rule(
+            "mangle",
+            "OUTPUT",
+            &["-p", "tcp", "-m", "connmark", "--mark", MARK, "-j", "CONNMARK", "--restore-mark"],
+        );
         self.rule("mangle", "MS_IN", &["-p", "tcp", "-m", "mark", "--mark", MARK, "-j", "RETURN"]);
         self.rule("mangle", "MS_IN", &["-i", "lo", "-j", "RETURN"]);
         self.exclude("mangle", "MS_IN", rules);
@@ -65,10 +73,22 @@ impl NetNs {
         self.rule("mangle", "MS_DIVERT", &["-j", "MARK", "--set-mark", MARK]);
         self.rule("mangle", "MS_DIVERT", &["-j", "ACCEPT"]);
         // Packets of connections that the sidecar has already accepted.
-        self.rule("mangle", "MS_IN", &["-p", "tcp", "-m", "socket", "--transparent", "-j", "MS_DIVERT"]);
+        self.rule(
+            "mangle",
+            "MS_IN",
+            &["-p", "tcp", "-m", "socket", "--transparent", "-j", "MS_DIVERT"],
+        );
         // Answers to what this host sent are no new connections.
-        self.rule("mangle", "MS_IN", &["-p", "tcp", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"]);
-        self.rule("mangle", "MS_IN", &["-p", "tcp", "-j", "TPROXY", "--tproxy-mark", &mark, "--on-port", &port]);
+        self.rule(
+            "mangle",
+            "MS_IN",
+            &["-p", "tcp", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"],
+        );
+        self.rule(
+            "mangle",
+            "MS_IN",
+            &["-p", "tcp", "-j", "TPROXY", "--tproxy-mark", &mark, "--on-port", &port],
+        );
         self.rule("mangle", "PREROUTING", &["-p", "tcp", "-j", "MS_IN"]);
     }
 
@@ -90,7 +110,16 @@ impl NetNs {
         let name = self.name();
         super::ip(&["-n", name, "rule", "add", "fwmark", MARK, "lookup", ROUTE_TABLE]);
         super::ip(&[
-            "-n", name, "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", ROUTE_TABLE,
+            "-n",
+            name,
+            "route",
+            "add",
+            "local",
+            "0.0.0.0/0",
+            "dev",
+            "lo",
+            "table",
+            ROUTE_TABLE,
         ]);
         self.exec("sysctl", &["-qw", "net.ipv4.conf.all.rp_filter=0"]);
         self.exec("sysctl", &["-qw", "net.ipv4.conf.eth0.rp_filter=0"]);

@@ -33,10 +33,7 @@ static SPAWNER: LazyLock<Sender<Request>> = LazyLock::new(|| {
 pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let (reply, answer) = channel();
     let placeholder = Command::new("true");
-    let request = Request {
-        command: std::mem::replace(command, placeholder),
-        reply,
-    };
+    let request = Request { command: std::mem::replace(command, placeholder), reply };
     SPAWNER.send(request).expect("the spawner never ends");
     let (used, child) = answer.recv().expect("the spawner answers");
     *command = used;

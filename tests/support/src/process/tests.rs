@@ -14,8 +14,7 @@ fn shell(scratch: &Scratch, script: &str) -> Process {
 }
 
 fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.contains(") Z "))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn state(pid: u32) -> char {
@@ -41,7 +40,7 @@ async fn output_goes_to_the_log_and_its_tail_keeps_the_end() {
     logged(&process, "to-stderr").await;
 
     let tail = process.log_tail();
-    assert!(tail.contains("(101 lines)\n62\n63\n"), "{tail}");
+    assert!(tail.contains("(101 lines) ---\n62\n63\n"), "{tail}");
     assert!(tail.contains("100\nto-stderr\n"), "{tail}");
 }
 
@@ -90,14 +89,14 @@ async fn a_signal_ends_it_and_the_status_says_so() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "it ended with exit status: 3\n--- end of the log of lesson (1 lines) ---\nno luck\n---")]
+#[should_panic(
+    expected = "it ended with exit status: 3\n--- end of the log of lesson (1 lines) ---\nno luck\n---"
+)]
 async fn a_process_that_ends_too_early_shows_its_log() {
     let scratch = Scratch::new("process");
     let process = shell(&scratch, "echo no luck; exit 3");
 
-    process
-        .wait_until("is ready", TIMEOUT, async || Err::<(), _>("not ready"))
-        .await;
+    process.wait_until("is ready", TIMEOUT, async || Err::<(), _>("not ready")).await;
 }
 
 #[test]
@@ -122,12 +121,8 @@ fn dropping_kills_also_a_stopped_process_and_also_in_a_panic() {
 fn a_process_outlives_the_thread_that_started_it() {
     let scratch = Scratch::new("process");
 
-    let process = thread::scope(|scope| {
-        scope
-            .spawn(|| shell(&scratch, "exec sleep 60"))
-            .join()
-            .unwrap()
-    });
+    let process =
+        thread::scope(|scope| scope.spawn(|| shell(&scratch, "exec sleep 60")).join().unwrap());
 
     assert_eq!(process.exit_status(), None);
 }
@@ -142,18 +137,20 @@ async fn a_process_dies_with_a_killed_test_runner() {
         .spawn()
         .unwrap();
     let output = BufReader::new(runner.stdout.take().unwrap());
-    let child: u32 = output
-        .lines()
-        .find_map(|line| line.unwrap().split_once("child=")?.1.parse().ok())
-        .unwrap();
+    let child: u32 =
+        output.lines().find_map(|line| line.unwrap().split_once("child=")?.1.parse().ok()).unwrap();
     assert!(is_alive(child));
 
     runner.kill().unwrap();
     runner.wait().unwrap();
 
-    eventually("the child dies", TIMEOUT, async || {
-        if is_alive(child) { Err("alive") } else { Ok(()) }
-    })
+    eventually(
+        "the child dies",
+        TIMEOUT,
+        async || {
+            if is_alive(child) { Err("alive") } else { Ok(()) }
+        },
+    )
     .await;
 }
 
