@@ -9,7 +9,7 @@
 //!  service, endpoint, workload, config    what registries bring
 //!  origin, registry, conflict             where it came from, and in what state
 //!  update                                 what an adapter says: one Value put, one Key gone, or all replaced
-//!  mesh                                   settings of the whole mesh
+//!  mesh, time_span                        settings of the whole mesh
 //!  proxy                                  who asks: node identifier and metadata
 //!  shards, snapshot                       the immutable whole, sharing what did not change
 //! ```
@@ -35,6 +35,7 @@ mod registry;
 mod service;
 mod shards;
 mod snapshot;
+mod time_span;
 mod update;
 mod workload;
 
@@ -60,5 +61,6 @@ pub use service::{
 };
 pub use shards::Shards;
 pub use snapshot::{ChangeSet, Draft, Generation, ServiceTarget, Snapshot};
+pub use time_span::{TimeSpan, TimeSpanError};
 pub use update::{Key, RegistryUpdate, Value};
 pub use workload::{Workload, WorkloadKey};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::NamespaceName;
+use crate::{NamespaceName, TimeSpan};
 
 /// What happens to traffic for destinations that no registry knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
@@ -69,7 +69,7 @@ impl Default for LocalityLb {
     }
 }
 
-/// Mesh settings; every field has Istio's default. Times are milliseconds.
+/// Mesh settings; every field has Istio's name and default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MeshSettings {
@@ -86,18 +86,18 @@ pub struct MeshSettings {
     /// The port of the inbound interception listener.
     pub proxy_inbound_listen_port: u16,
     /// How long a connection to an endpoint may take.
-    pub connect_timeout_ms: u64,
+    pub connect_timeout: TimeSpan,
     /// How long sniffing may wait for the first bytes; 0 means as long as it takes.
-    pub protocol_detection_timeout_ms: u64,
+    pub protocol_detection_timeout: TimeSpan,
     /// How often names are resolved by proxies.
-    pub dns_refresh_rate_ms: u64,
+    pub dns_refresh_rate: TimeSpan,
     /// Keepalive of upstream connections.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Who sees services without `exportTo`.
     pub default_service_export_to: DefaultVisibility,
     /// Near endpoints first.
     pub locality_lb_setting: LocalityLb,
-    /// Whether access is logged to the proxy's standard output.
+    /// Where proxies log access: a path such as `/dev/stdout`; empty means nowhere.
     pub access_log_file: String,
     /// Networks of clusters that say nothing themselves: ClusterID to network.
     pub cluster_networks: BTreeMap<String, String>,
@@ -112,14 +112,47 @@ impl Default for MeshSettings {
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
             proxy_listen_port: 15001,
             proxy_inbound_listen_port: 15006,
-            connect_timeout_ms: 10_000,
-            protocol_detection_timeout_ms: 0,
-            dns_refresh_rate_ms: 60_000,
+            connect_timeout: TimeSpan::from_secs(10),
+            protocol_detection_timeout: TimeSpan::default(),
+            dns_refresh_rate: TimeSpan::from_secs(60),
             tcp_keepalive: None,
             default_service_export_to: vec!["*".to_owned()],
             locality_lb_setting: LocalityLb::default(),
             access_log_file: String::new(),
             cluster_networks: BTreeMap::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn mesh_settings_read_as_istio_writes_them() {
+        let settings: MeshSettings = serde_json::from_value(json!({
+            "connectTimeout": "2.5s",
+            "dnsRefreshRate": "300s",
+            "protocolDetectionTimeout": "100ms",
+            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            "localityLbSetting": {"failover": [{"from": "eu", "to": "us"}]},
+        }))
+        .unwrap();
+        let expected = MeshSettings {
+            connect_timeout: TimeSpan::from_millis(2_500),
+            dns_refresh_rate: TimeSpan::from_secs(300),
+            protocol_detection_timeout: TimeSpan::from_millis(100),
+            outbound_traffic_policy: OutboundTrafficPolicy { mode: OutboundPolicy::RegistryOnly },
+            locality_lb_setting: LocalityLb {
+                failover: vec![LocalityFailover { from: "eu".to_owned(), to: "us".to_owned() }],
+                ..LocalityLb::default()
+            },
+            ..MeshSettings::default()
+        };
+        assert_eq!(settings, expected);
+        let written = serde_json::to_value(&settings).unwrap();
+        assert_eq!(written["connectTimeout"], "2.5s");
+        assert_eq!(serde_json::from_value::<MeshSettings>(written).unwrap(), settings);
     }
 }
