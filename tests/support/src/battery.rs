@@ -563,7 +563,7 @@ pub async fn shutdown_in_the_middle_of_a_request<F: Fixture>(fixture: F) {
 }
 
 /// Expands to one test for each fact of the battery. The argument is an
-/// expression, which may await, that makes a new [`Fixture`](battery::Fixture).
+/// expression, which may await, that makes a new [`Fixture`](crate::battery::Fixture).
 #[macro_export]
 macro_rules! adapter_battery {
     ($fixture:expr) => {

@@ -76,11 +76,16 @@ mod tests {
 
     #[test]
     fn a_number_locked_by_another_process_is_passed_over() {
-        let path = scratch::root().join("lesson-1.lock");
-        let file = File::create(&path).expect("create");
+        let kind: &str = Box::leak(format!("lesson-{}", process::id()).into_boxed_str());
+        let path = |number| scratch::root().join(format!("{kind}-{number}.lock"));
+        let file = File::create(path(1)).expect("create");
         // Another open file description conflicts just as another process does.
         file.lock().expect("lock");
 
-        assert_eq!(claim("lesson", 1..3, |_| true), 2);
+        assert_eq!(claim(kind, 1..3, |_| true), 2);
+
+        for number in [1, 2] {
+            std::fs::remove_file(path(number)).expect("remove");
+        }
     }
 }

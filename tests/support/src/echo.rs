@@ -146,14 +146,13 @@ mod tests {
         let backend = EchoBackend::start("blue");
         let base = format!("http://{}", backend.address());
 
-        let answer = HttpClient::new(&base).get("/some/path").await.unwrap();
+        let answer = HttpClient::new(&base).fetch("/some/path", &[]).await.unwrap();
 
-        let headers = answer.headers().clone();
-        assert_eq!(answer.text().await.unwrap(), "blue");
-        assert_eq!(headers["x-backend"], "blue");
-        assert_eq!(headers["x-path"], "/some/path");
-        assert_eq!(headers["x-host"], backend.address().to_string());
-        assert_eq!(headers["x-version"], "HTTP/1.1");
+        assert_eq!(answer.brief(), (200, "blue"));
+        assert_eq!(answer.headers["x-backend"], "blue");
+        assert_eq!(answer.headers["x-path"], "/some/path");
+        assert_eq!(answer.headers["x-host"], backend.address().to_string());
+        assert_eq!(answer.headers["x-version"], "HTTP/1.1");
         assert_eq!(backend.requests(), 1);
     }
 

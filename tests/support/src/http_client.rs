@@ -1,5 +1,6 @@
-//! The small HTTP client that the servers' types share.
+//! A small HTTP client, for the servers' APIs and for what a test asks itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -9,21 +10,50 @@ use serde_json::Value;
 use crate::eventually::TIMEOUT;
 use crate::tls::{Ca, Identity};
 
-/// Sends requests to one server. Each value has its own connections, and those
-/// belong to the tokio runtime that first used them.
+/// Sends requests to one server. Each value has its own connections, kept open
+/// between requests; they belong to the tokio runtime that first used them.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpClient {
+pub struct HttpClient {
     base: String,
     client: Client,
 }
 
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers, by lower-case name; of several the last.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    async fn read(response: Response) -> Result<Self, String> {
+        let pairs = response.headers().iter();
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Ok(Self {
+            status: response.status().as_u16(),
+            headers: pairs.map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: response.text().await.map_err(|error| chain(&error))?,
+        })
+    }
+
+    /// The status and the body, for comparing at once.
+    pub fn brief(&self) -> (u16, &str) {
+        (self.status, &self.body)
+    }
+}
+
 impl HttpClient {
-    pub(crate) fn new(base: &str) -> Self {
+    /// For a server at `base` (`http://HOST:PORT`).
+    pub fn new(base: &str) -> Self {
         Self::with(base, rustls::RootCertStore::empty(), None, HeaderMap::new())
     }
 
     /// Trusts `ca` alone, shows `identity` and sends `header` with each request.
-    pub(crate) fn secured(
+    pub fn secured(
         base: &str,
         ca: Option<&Ca>,
         identity: Option<&Identity>,
@@ -68,7 +98,18 @@ impl HttpClient {
         Self { base: base.trim_end_matches('/').to_owned(), client }
     }
 
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    /// Sends a GET request for `path` with these headers besides, `host` for
+    /// another authority than the address; the error is one of transport.
+    pub async fn fetch(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+        let request =
+            headers.iter().fold(self.request(Method::GET, path), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        Answer::read(send(request).await?).await
+    }
+
+    /// A request to be filled and sent.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
 

@@ -46,6 +46,7 @@ pub use echo::EchoBackend;
 pub use envoy::{Envoy, EnvoyOptions, EnvoyVersion};
 pub use eventually::{TIMEOUT, eventually};
 pub use fault_proxy::{Fault, FaultProxy};
+pub use http_client::{Answer, HttpClient};
 pub use kubernetes::{Etcd, Kubernetes, KubernetesOptions, RestrictedUser};
 pub use network::{Interception, NetNs, Network};
 pub use process::{Process, Program};

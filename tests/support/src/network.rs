@@ -12,7 +12,7 @@ pub use interception::Interception;
 
 use crate::background;
 use crate::claim::claim;
-use crate::http_client::HttpClient;
+use crate::http_client::{Answer, HttpClient};
 use crate::process::Program;
 
 /// Networks that may exist at one time on this machine.
@@ -144,15 +144,16 @@ impl NetNs {
         background::run_in(self, work).await
     }
 
-    /// Sends a GET request from inside, over a new connection, and returns the
-    /// answer's status and body.
-    pub async fn get(&self, url: &str) -> Result<(u16, String), String> {
+    /// Sends a GET request from inside, over a new connection; see
+    /// [`HttpClient::fetch`].
+    pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
         let url = url.to_owned();
+        let owned: Vec<(String, String)> =
+            headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         self.run(async move || {
-            let response = HttpClient::new(&url).get("").await?;
-            let status = response.status().as_u16();
-            let body = response.text().await.map_err(|error| error.to_string())?;
-            Ok((status, body))
+            let headers: Vec<(&str, &str)> =
+                owned.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            HttpClient::new(&url).fetch("", &headers).await
         })
         .await
     }

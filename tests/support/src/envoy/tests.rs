@@ -42,10 +42,10 @@ async fn every_version_routes_to_a_backend_and_tells_its_state() {
         envoy.ready().await;
 
         let base = format!("http://127.0.0.1:{port}");
-        let answer = HttpClient::new(&base).get("/path").await.unwrap();
+        let answer = HttpClient::new(&base).fetch("/path", &[]).await.unwrap();
 
-        assert_eq!(answer.headers()["x-path"], "/path");
-        assert_eq!(answer.text().await.unwrap(), "blue");
+        assert_eq!(answer.brief(), (200, "blue"));
+        assert_eq!(answer.headers["x-path"], "/path");
         assert_eq!(backend.requests(), 1);
         let endpoint = backend.address().to_string();
         assert_eq!(envoy.endpoints("backend").await, [endpoint]);

@@ -22,14 +22,17 @@ async fn hosts_reach_each_other_and_the_test_until_they_are_unplugged() {
     let to_host = format!("http://{}:{}/", server.ip(), in_host.port());
     let to_test = format!("http://{}/", in_test.address());
 
-    assert_eq!(client.get(&to_host).await, Ok((200, "host".to_owned())));
-    assert_eq!(client.get(&to_test).await, Ok((200, "test".to_owned())));
+    assert_eq!(client.get(&to_host, &[]).await.unwrap().brief(), (200, "host"));
+    let as_web = [("host", "web.example")];
+    let answer = client.get(&to_test, &as_web).await.unwrap();
+    assert_eq!(answer.brief(), (200, "test"));
+    assert_eq!(answer.headers["x-host"], "web.example");
 
     server.disconnect();
-    assert!(client.get(&to_host).await.is_err());
+    assert!(client.get(&to_host, &[]).await.is_err());
 
     server.connect();
-    eventually("the server is back", TIMEOUT, async || client.get(&to_host).await).await;
+    eventually("the server is back", TIMEOUT, async || client.get(&to_host, &[]).await).await;
 }
 
 #[tokio::test]
@@ -140,9 +143,9 @@ async fn redirected_traffic_goes_through_the_sidecars_of_both_ends() {
     }
 
     let url = format!("http://{}:{}/", server.ip(), backend.port());
-    let answer = client.get(&url).await;
+    let answer = client.get(&url, &[]).await;
 
-    assert_eq!(answer, Ok((200, "app".to_owned())));
+    assert_eq!(answer.unwrap().brief(), (200, "app"));
     assert_eq!(connections(&sidecars[0], "out").await, 1);
     assert_eq!(connections(&sidecars[1], "in").await, 1);
 }
@@ -158,14 +161,9 @@ async fn tproxied_traffic_keeps_the_clients_address() {
     server.tproxy(&Interception::default());
 
     let url = format!("http://{}:{}/", server.ip(), backend.port());
-    let answer = client
-        .run(async move || {
-            let answer = HttpClient::new(&url).get("").await?;
-            Ok::<_, String>(answer.headers()["x-peer"].to_str().unwrap().to_owned())
-        })
-        .await
-        .unwrap();
+    let answer = client.get(&url, &[]).await.unwrap();
 
-    assert!(answer.starts_with(&format!("{}:", client.ip())), "{answer}");
+    let seen = &answer.headers["x-peer"];
+    assert!(seen.starts_with(&format!("{}:", client.ip())), "{seen}");
     assert_eq!(connections(&envoy, "in").await, 1);
 }
