@@ -21,6 +21,7 @@
 //!   so a write that changes nothing that a proxy could see compares equal.
 //! - Everything that can reach a resource's bytes has a total order.
 
+mod addresses;
 mod config;
 mod conflict;
 mod endpoint;
@@ -39,6 +40,7 @@ mod time_span;
 mod update;
 mod workload;
 
+pub use addresses::ClusterAddresses;
 pub use config::{Config, ConfigKey, Namespace, NetworkGateway, NetworkGatewayKey};
 pub use conflict::{Conflict, ConflictKind};
 pub use endpoint::{Address, Endpoint, EndpointKey, EndpointSet, Health, TlsMode};

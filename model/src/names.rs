@@ -2,17 +2,17 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($stored:ty: $($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name($stored);
 
         impl $name {
             /// The name as text.
@@ -28,25 +28,26 @@ macro_rules! names {
 
         impl Default for $name {
             fn default() -> Self {
-                Self(Arc::from(""))
+                static EMPTY: LazyLock<$name> = LazyLock::new(|| $name::from(""));
+                EMPTY.clone()
             }
         }
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(Arc::from(text))
+                Self(<$stored>::from(Box::<str>::from(text)))
             }
         }
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(Arc::from(text))
+                Self(<$stored>::from(text.into_boxed_str()))
             }
         }
 
         impl From<Arc<str>> for $name {
             fn from(text: Arc<str>) -> Self {
-                Self(text)
+                Self::from(&*text)
             }
         }
 
@@ -70,17 +71,24 @@ macro_rules! names {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
     )*};
 }
 
-names! {
+names! { Arc<str>:
     /// A fully qualified host name, possibly with a leading `*.`; lower case, no trailing dot.
     Hostname;
     /// The name of a namespace.
     NamespaceName;
+    /// `provider/cluster`, such as `kubernetes/prod-eu` or `consul/dc1`.
+    RegistryId;
+}
+
+// Every endpoint carries these, so they are one pointer wide: few distinct names,
+// each shared by many endpoints.
+names! { Arc<Box<str>>:
     /// The name by which a cluster (Kubernetes, a Consul datacenter, a set of VMs) is known in the mesh.
     ClusterId;
     /// A network: addresses are unique and reachable within it. Empty is the default network.
@@ -89,8 +97,6 @@ names! {
     NodeName;
     /// The name of a service port.
     PortName;
-    /// `provider/cluster`, such as `kubernetes/prod-eu` or `consul/dc1`.
-    RegistryId;
     /// A service account's identity, as a SPIFFE ID.
     ServiceAccount;
 }

@@ -1,6 +1,6 @@
 //! Services: what clients call.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 
 use crate::origin::same_origins;
 use crate::{
-    ClusterId, Hostname, Labels, NamespaceName, Origins, PortName, Protocol, ServiceAccount,
+    ClusterAddresses, ClusterId, Hostname, Labels, NamespaceName, Origins, PortName, Protocol,
+    ServiceAccount,
 };
 
 /// The identity of a service: host name and namespace. One pointer wide.
@@ -161,7 +162,7 @@ pub struct Service {
     /// How endpoints are found.
     pub resolution: Resolution,
     /// The addresses that clients connect to, per cluster; ascending. None for headless services.
-    pub addresses: BTreeMap<ClusterId, Vec<IpAddr>>,
+    pub addresses: ClusterAddresses,
     /// Address prefixes that belong to the service (`ServiceEntry.addresses` in CIDR form), ascending.
     pub prefixes: Vec<ipnet::IpNet>,
     /// Other names for it that resolve to the same endpoints.
@@ -195,7 +196,7 @@ impl Service {
             key,
             ports: Vec::new(),
             resolution: Resolution::default(),
-            addresses: BTreeMap::new(),
+            addresses: ClusterAddresses::default(),
             prefixes: Vec::new(),
             aliases: BTreeSet::new(),
             alias_of: None,
@@ -235,7 +236,7 @@ impl Service {
     /// else all, in order.
     pub fn addresses_in(&self, cluster: &ClusterId) -> Vec<IpAddr> {
         match self.addresses.get(cluster) {
-            Some(own) if !own.is_empty() => own.clone(),
+            Some(own) if !own.is_empty() => own.to_vec(),
             _ => {
                 let all: BTreeSet<IpAddr> = self.addresses.values().flatten().copied().collect();
                 all.into_iter().collect()
@@ -246,7 +247,7 @@ impl Service {
     /// Whether clients find it without an address of its own (headless).
     pub fn is_headless(&self) -> bool {
         self.resolution == Resolution::Passthrough
-            && self.addresses.values().all(Vec::is_empty)
+            && self.addresses.values().all(<[IpAddr]>::is_empty)
             && self.prefixes.is_empty()
     }
 

@@ -3,44 +3,71 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::slice;
 use std::sync::Arc;
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxBuildHasher;
 
-const SHARDS: usize = 1024;
+/// How many entries share a bucket before it is split in four.
+const BUCKET: usize = 12;
+/// Four ways at each branch: the hash's two lowest unused bits.
+const WAYS: usize = 4;
+const BITS: u32 = 2;
+/// Where the hash is used up, buckets grow instead of splitting.
+const DEEPEST: u32 = u64::BITS / BITS;
 
-type Shard<K, V> = Option<Arc<FxHashMap<K, V>>>;
-
-/// A copy-on-write hash map in 1,024 shared parts: a clone copies one pointer, a
-/// change copies the pointers of the parts and the one part that it touches.
+/// A persistent hash map: a clone copies one pointer; a change copies the one
+/// bucket that it touches and the short path to it, so that its cost hardly
+/// depends on the map's size, and shares everything else with earlier copies.
+/// No change ever moves the whole map.
 ///
 /// Iteration has no order; who needs one sorts.
 pub struct Shards<K, V> {
-    shards: Arc<[Shard<K, V>]>,
+    root: Node<K, V>,
     len: usize,
+}
+
+enum Node<K, V> {
+    Empty,
+    Bucket(Arc<[(K, V)]>),
+    Branch(Arc<[Node<K, V>; WAYS]>),
+}
+
+impl<K, V> Clone for Node<K, V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::Bucket(entries) => Self::Bucket(entries.clone()),
+            Self::Branch(children) => Self::Branch(children.clone()),
+        }
+    }
 }
 
 impl<K, V> Clone for Shards<K, V> {
     fn clone(&self) -> Self {
-        Self { shards: self.shards.clone(), len: self.len }
+        Self { root: self.root.clone(), len: self.len }
     }
 }
 
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| None).collect(), len: 0 }
+        Self { root: Node::Empty, len: 0 }
     }
 }
 
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Shards<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shards.iter().flatten().flat_map(|shard| shard.iter())).finish()
+        f.debug_map().entries(Entries::of(&self.root)).finish()
     }
 }
 
-fn shard_of<Q: Hash + ?Sized>(key: &Q) -> usize {
-    // The top bits: the map inside a shard uses the lower ones.
-    (FxBuildHasher.hash_one(key) >> 54) as usize % SHARDS
+fn hash_of<Q: Hash + ?Sized>(key: &Q) -> u64 {
+    FxBuildHasher.hash_one(key)
+}
+
+fn way(hash: u64, depth: u32) -> usize {
+    // In FxHash the lowest bits are the well-mixed ones.
+    (hash >> (depth * BITS)) as usize % WAYS
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
@@ -49,7 +76,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.shards[shard_of(key)].as_ref()?.get(key)
+        let mut hash = hash_of(key);
+        let mut node = &self.root;
+        while let Node::Branch(children) = node {
+            node = &children[way(hash, 0)];
+            hash >>= BITS;
+        }
+        let Node::Bucket(entries) = node else { return None };
+        entries.iter().find(|(own, _)| own.borrow() == key).map(|(_, value)| value)
     }
 
     /// Whether `key` has a value.
@@ -72,7 +106,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
 
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.shards.iter().flatten().flat_map(|shard| shard.iter())
+        Entries::of(&self.root)
+    }
+
+    /// All keys, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.iter().map(|(key, _)| key)
     }
 
     /// All values, in no order.
@@ -82,9 +121,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
 
     /// Sets the value of `key`; returns the one before.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let index = shard_of(&key);
-        let shard = Arc::make_mut(&mut self.shards)[index].get_or_insert_default();
-        let before = Arc::make_mut(shard).insert(key, value);
+        let before = self.root.insert(hash_of(&key), 0, key, value);
         self.len += usize::from(before.is_none());
         before
     }
@@ -94,17 +131,110 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     where
         K: Borrow<Q>,
     {
-        let index = shard_of(key);
-        if !self.shards[index].as_ref()?.contains_key(key) {
-            return None;
+        // A miss must copy nothing.
+        let before = self.get(key)?.clone();
+        self.root.remove(hash_of(key), key);
+        self.len -= 1;
+        Some(before)
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Node<K, V> {
+    fn insert(&mut self, hash: u64, depth: u32, key: K, value: V) -> Option<V> {
+        match self {
+            Self::Empty => *self = Self::Bucket(Arc::from([(key, value)])),
+            Self::Branch(children) => {
+                let child = &mut Arc::make_mut(children)[way(hash, depth)];
+                return child.insert(hash, depth + 1, key, value);
+            }
+            Self::Bucket(entries) => {
+                if let Some(at) = entries.iter().position(|(own, _)| *own == key) {
+                    return Some(std::mem::replace(&mut Arc::make_mut(entries)[at].1, value));
+                }
+                let longer = entries.iter().cloned().chain([(key, value)]).collect();
+                *self = Self::of(longer, depth);
+            }
         }
-        let slot = &mut Arc::make_mut(&mut self.shards)[index];
-        let before = Arc::make_mut(slot.as_mut()?).remove(key);
-        if slot.as_ref().is_some_and(|shard| shard.is_empty()) {
-            *slot = None;
+        None
+    }
+
+    /// A bucket of `entries`, or a branch where they are too many for one.
+    fn of(entries: Vec<(K, V)>, depth: u32) -> Self {
+        if entries.is_empty() {
+            return Self::Empty;
         }
-        self.len -= usize::from(before.is_some());
-        before
+        if entries.len() <= BUCKET || depth >= DEEPEST {
+            return Self::Bucket(entries.into());
+        }
+        let mut parts: [Vec<(K, V)>; WAYS] = Default::default();
+        for entry in entries {
+            parts[way(hash_of(&entry.0), depth)].push(entry);
+        }
+        Self::Branch(Arc::new(parts.map(|part| Self::of(part, depth + 1))))
+    }
+
+    fn remove<Q: Hash + Eq + ?Sized>(&mut self, hash: u64, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::Empty => {}
+            Self::Bucket(entries) => {
+                let rest = entries.iter().filter(|(own, _)| own.borrow() != key).cloned();
+                *self = Self::of(rest.collect(), DEEPEST);
+            }
+            Self::Branch(children) => {
+                let children = Arc::make_mut(children);
+                children[way(hash, 0)].remove(hash >> BITS, key);
+                if let Some(few) = Self::few(children) {
+                    *self = Self::of(few, DEEPEST);
+                }
+            }
+        }
+    }
+
+    /// All entries below, where they fit in half a bucket. Half, so that a key
+    /// that comes and goes does not split and join each time.
+    fn few(children: &[Self]) -> Option<Vec<(K, V)>> {
+        let mut all = 0;
+        for child in children {
+            all += match child {
+                Self::Empty => 0,
+                Self::Bucket(entries) => entries.len(),
+                Self::Branch(_) => return None,
+            };
+        }
+        let below = || children.iter().flat_map(Entries::of);
+        (all <= BUCKET / 2).then(|| below().map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+}
+
+/// The entries below a node.
+struct Entries<'a, K, V> {
+    bucket: slice::Iter<'a, (K, V)>,
+    todo: Vec<&'a Node<K, V>>,
+}
+
+impl<'a, K, V> Entries<'a, K, V> {
+    fn of(node: &'a Node<K, V>) -> Self {
+        Self { bucket: [].iter(), todo: vec![node] }
+    }
+}
+
+impl<'a, K, V> Iterator for Entries<'a, K, V> {
+    type Item = (&'a K, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((key, value)) = self.bucket.next() {
+                return Some((key, value));
+            }
+            match self.todo.pop()? {
+                Node::Empty => {}
+                Node::Bucket(entries) => self.bucket = entries.iter(),
+                Node::Branch(children) => self.todo.extend(children.iter()),
+            }
+        }
     }
 }
 
@@ -123,6 +253,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    /// All keys have one hash.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Colliding(u16);
+
+    impl Hash for Colliding {
+        fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+            state.write_u8(0);
+        }
+    }
+
+    #[test]
+    fn keys_of_one_hash_stand_side_by_side() {
+        let mut shards: Shards<_, _> = (0..100).map(|i| (Colliding(i), i)).collect();
+        assert!((0..100).all(|i| shards.get(&Colliding(i)) == Some(&i)));
+        for i in 0..100 {
+            assert_eq!(shards.remove(&Colliding(i)), Some(i));
+        }
+        assert!(shards.is_empty() && shards.iter().next().is_none());
+    }
 
     proptest! {
         #[test]
