@@ -6,19 +6,22 @@
 
 mod change;
 mod draft;
+mod few;
 mod queries;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use change::ChangeSet;
 pub use draft::Draft;
 pub use queries::ServiceTarget;
 
+use few::Few;
+
 use crate::{
-    Address, Config, ConfigKey, Conflict, EndpointSet, Hostname, MeshSettings, Namespace,
-    NamespaceName, NetworkGateway, NetworkGatewayKey, NetworkId, RegistryId, RegistryState,
-    Service, ServiceKey, Shards, Workload, WorkloadKey,
+    Config, ConfigKey, Conflict, EndpointSet, Hostname, MeshSettings, Namespace, NamespaceName,
+    NetworkGateway, NetworkGatewayKey, RegistryId, RegistryState, Service, ServiceKey, Shards,
+    Workload, WorkloadKey,
 };
 
 /// A snapshot's number: one more than its predecessor's.
@@ -49,26 +52,19 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct Index {
     /// Services of a host name, in whatever namespace.
-    by_hostname: Shards<Hostname, Arc<BTreeSet<ServiceKey>>>,
+    by_hostname: Shards<Hostname, Few<ServiceKey>>,
     /// Services with a selector, by namespace.
-    selecting: Shards<NamespaceName, Arc<BTreeSet<ServiceKey>>>,
+    selecting: Shards<NamespaceName, Shards<ServiceKey, ()>>,
     /// Services that everybody may see.
     public: Shards<ServiceKey, ()>,
     /// Services that only some namespaces may see, by the namespace that may.
-    restricted: Shards<NamespaceName, Arc<BTreeSet<ServiceKey>>>,
+    restricted: Shards<NamespaceName, Shards<ServiceKey, ()>>,
     /// Services by the hash of (network, address) of an endpoint that no
     /// workload stands behind: who asks looks at the endpoints again, so a
     /// collision costs time and never gives a wrong answer.
-    registered: Shards<u64, Registered>,
-    /// Workloads by network and address.
-    by_address: Shards<(NetworkId, Address), WorkloadKey>,
-}
-
-/// The services registered at an address: nearly always one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Registered {
-    One(ServiceKey),
-    Many(Arc<BTreeSet<ServiceKey>>),
+    registered: Shards<u64, Few<ServiceKey>>,
+    /// Workloads by the hash of (network, address), likewise.
+    by_address: Shards<u64, Few<WorkloadKey>>,
 }
 
 impl Snapshot {

@@ -1,13 +1,12 @@
 //! Edits of a snapshot, which keep its indexes and its change set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
 use super::queries::address_hash;
-use super::{ChangeSet, HISTORY, Registered, Snapshot};
+use super::{ChangeSet, HISTORY, Snapshot};
 use crate::{
-    Config, ConfigKey, Conflict, Endpoint, EndpointSet, MeshSettings, Namespace, NamespaceName,
+    Config, ConfigKey, Conflict, EndpointSet, Hostname, MeshSettings, Namespace, NamespaceName,
     NetworkGateway, NetworkGatewayKey, RegistryId, RegistryState, Service, ServiceKey, Shards,
     Visibility, Workload, WorkloadKey,
 };
@@ -56,6 +55,13 @@ impl Draft {
     pub fn put_registry(&mut self, id: RegistryId, state: RegistryState) {
         if self.next.registries.get(&id) != Some(&state) {
             Arc::make_mut(&mut self.next.registries).insert(id, state);
+        }
+    }
+
+    /// All registries at once: those not in `states` are forgotten.
+    pub fn set_registries(&mut self, states: BTreeMap<RegistryId, RegistryState>) {
+        if *self.next.registries != states {
+            self.next.registries = Arc::new(states);
         }
     }
 
@@ -123,20 +129,14 @@ impl Draft {
         if before.as_ref().is_some_and(|before| before.same_content(&workload)) {
             return;
         }
-        if let Some(before) = before {
-            self.forget_addresses(&before);
-        }
-        for address in &workload.addresses {
-            let place = (workload.network.clone(), address.clone());
-            self.next.index.by_address.insert(place, key.clone());
-        }
+        self.settle(before.as_deref(), Some(&workload));
         self.changes.workloads.insert(key);
     }
 
     /// Removes a workload.
     pub fn remove_workload(&mut self, key: &WorkloadKey) {
         if let Some(before) = self.next.workloads.remove(key) {
-            self.forget_addresses(&before);
+            self.settle(Some(&before), None);
             self.changes.workloads.insert(key.clone());
         }
     }
@@ -191,19 +191,16 @@ impl Draft {
     fn list(&mut self, service: &Service) {
         let index = &mut self.next.index;
         let key = &service.key;
-        add(&mut index.by_hostname, service.hostname().clone(), key);
-        for alias in &service.aliases {
-            add(&mut index.by_hostname, alias.clone(), key);
+        for hostname in names(service) {
+            index.by_hostname.list(hostname.clone(), key);
         }
         if !service.selector.is_empty() {
-            add(&mut index.selecting, service.namespace().clone(), key);
+            add(&mut index.selecting, service.namespace(), key);
         }
         match &service.visibility {
-            Visibility::Public => {
-                index.public.insert(key.clone(), ());
-            }
+            Visibility::Public => drop(index.public.insert(key.clone(), ())),
             Visibility::Namespaces(names) => {
-                names.iter().for_each(|name| add(&mut index.restricted, name.clone(), key));
+                names.iter().for_each(|name| add(&mut index.restricted, name, key));
             }
         }
     }
@@ -211,110 +208,71 @@ impl Draft {
     fn unlist(&mut self, service: &Service) {
         let index = &mut self.next.index;
         let key = &service.key;
-        remove(&mut index.by_hostname, service.hostname(), key);
-        for alias in &service.aliases {
-            remove(&mut index.by_hostname, alias, key);
+        for hostname in names(service) {
+            index.by_hostname.unlist(hostname, key);
         }
         remove(&mut index.selecting, service.namespace(), key);
         match &service.visibility {
-            Visibility::Public => {
-                index.public.remove(key);
-            }
+            Visibility::Public => drop(index.public.remove(key)),
             Visibility::Namespaces(names) => {
                 names.iter().for_each(|name| remove(&mut index.restricted, name, key));
             }
         }
     }
 
-    fn forget_addresses(&mut self, workload: &Workload) {
-        for address in &workload.addresses {
-            let place = (workload.network.clone(), address.clone());
-            // Another workload may have taken the address over meanwhile.
-            if self.next.index.by_address.get(&place) == Some(&workload.key) {
-                self.next.index.by_address.remove(&place);
-            }
-        }
+    fn settle(&mut self, before: Option<&Workload>, after: Option<&Workload>) {
+        let Some(key) = before.or(after).map(|workload| &workload.key) else { return };
+        let (before, after) = (before.map(places), after.map(places));
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let index = &mut self.next.index.by_address;
+        before.difference(&after).for_each(|place| index.unlist(place, key));
+        after.difference(&before).for_each(|place| index.list(*place, key));
     }
 
     fn register(&mut self, before: Option<&EndpointSet>, after: Option<&EndpointSet>) {
+        let Some(key) = before.or(after).map(|set| &set.service) else { return };
         let (before, after) = (registrations(before), registrations(after));
-        let Some(key) = before.1.or(after.1) else { return };
-        for hash in before.0.difference(&after.0) {
-            self.deregister(*hash, &key);
-        }
-        for hash in after.0.difference(&before.0) {
-            let registered = match self.next.index.registered.get(hash) {
-                None => Registered::One(key.clone()),
-                Some(others) => {
-                    Registered::of(others.iter().cloned().chain([key.clone()]).collect())
-                }
-            };
-            self.next.index.registered.insert(*hash, registered);
-        }
-    }
-
-    fn deregister(&mut self, hash: u64, key: &ServiceKey) {
-        let Some(registered) = self.next.index.registered.get(&hash) else { return };
-        let rest: BTreeSet<_> = registered.iter().filter(|other| *other != key).cloned().collect();
-        if rest.is_empty() {
-            self.next.index.registered.remove(&hash);
-        } else {
-            self.next.index.registered.insert(hash, Registered::of(rest));
-        }
+        let index = &mut self.next.index.registered;
+        before.difference(&after).for_each(|place| index.unlist(place, key));
+        after.difference(&before).for_each(|place| index.list(*place, key));
     }
 }
 
-impl Registered {
-    fn of(keys: BTreeSet<ServiceKey>) -> Self {
-        match keys.first() {
-            Some(only) if keys.len() == 1 => Self::One(only.clone()),
-            _ => Self::Many(Arc::new(keys)),
-        }
-    }
-
-    /// The services, in order.
-    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = &ServiceKey> + '_> {
-        match self {
-            Self::One(key) => Box::new(std::iter::once(key)),
-            Self::Many(keys) => Box::new(keys.iter()),
-        }
-    }
+/// Every name that leads to the service.
+fn names(service: &Service) -> impl Iterator<Item = &Hostname> {
+    std::iter::once(service.hostname()).chain(&service.aliases)
 }
 
-/// The address hashes of a set's endpoints without a workload, and its service.
-fn registrations(set: Option<&EndpointSet>) -> (BTreeSet<u64>, Option<ServiceKey>) {
-    let Some(set) = set else { return Default::default() };
-    let own = |endpoint: &&Arc<Endpoint>| endpoint.workload.is_none();
-    let hashes = set.endpoints().iter().filter(own).flat_map(|endpoint| {
+/// The hashes of a workload's addresses.
+fn places(workload: &Workload) -> BTreeSet<u64> {
+    workload.addresses.iter().map(|address| address_hash(&workload.network, address)).collect()
+}
+
+/// The address hashes of a set's endpoints without a workload.
+fn registrations(set: Option<&EndpointSet>) -> BTreeSet<u64> {
+    let endpoints = set.into_iter().flat_map(EndpointSet::endpoints);
+    let own = endpoints.filter(|endpoint| endpoint.workload.is_none());
+    own.flat_map(|endpoint| {
         endpoint.addresses().map(|address| address_hash(&endpoint.network, address))
-    });
-    (hashes.collect(), Some(set.service.clone()))
+    })
+    .collect()
 }
 
-type Listing<K> = Shards<K, Arc<BTreeSet<ServiceKey>>>;
+type ByNamespace = Shards<NamespaceName, Shards<ServiceKey, ()>>;
 
-fn add<K: Hash + Eq + Clone>(listing: &mut Listing<K>, at: K, key: &ServiceKey) {
-    let mut keys = listing.get(&at).cloned().unwrap_or_default();
-    Arc::make_mut(&mut keys).insert(key.clone());
-    listing.insert(at, keys);
+fn add(listing: &mut ByNamespace, at: &NamespaceName, key: &ServiceKey) {
+    let mut keys = listing.get(at).cloned().unwrap_or_default();
+    keys.insert(key.clone(), ());
+    listing.insert(at.clone(), keys);
 }
 
-fn remove<K: Hash + Eq + Clone>(listing: &mut Listing<K>, at: &K, key: &ServiceKey) {
-    let Some(keys) = listing.get(at).filter(|keys| keys.contains(key)) else { return };
+fn remove(listing: &mut ByNamespace, at: &NamespaceName, key: &ServiceKey) {
+    let Some(keys) = listing.get(at) else { return };
     let mut keys = keys.clone();
-    Arc::make_mut(&mut keys).remove(key);
+    keys.remove(key);
     if keys.is_empty() {
         listing.remove(at);
     } else {
         listing.insert(at.clone(), keys);
-    }
-}
-
-impl Draft {
-    /// All registries at once: those not in `states` are forgotten.
-    pub fn set_registries(&mut self, states: BTreeMap<RegistryId, RegistryState>) {
-        if *self.next.registries != states {
-            self.next.registries = Arc::new(states);
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! What a snapshot can be asked: the questions of Pilot's service discovery.
 
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use rustc_hash::FxHasher;
 use super::Snapshot;
 use crate::{
     Address, Config, ConfigKey, Conflict, Endpoint, EndpointSet, Hostname, Labels, Namespace,
-    NamespaceName, NetworkGateway, NetworkId, Port, Proxy, Service, ServiceKey, TargetPort,
+    NamespaceName, NetworkGateway, NetworkId, Port, Proxy, Service, ServiceKey, Shards, TargetPort,
     Visibility, Workload, WorkloadKey,
 };
 
@@ -48,15 +47,18 @@ impl Snapshot {
 
     /// The services of a host name (or alias), in order of namespace.
     pub fn services_named(&self, hostname: &Hostname) -> Vec<&Arc<Service>> {
-        let keys = self.index.by_hostname.get(hostname);
-        keys.into_iter().flat_map(|keys| keys.iter()).filter_map(|key| self.service(key)).collect()
+        let keys = self.index.by_hostname.listed(hostname);
+        // A key's own order is by host name; an alias may have another.
+        let mut all: Vec<_> = keys.filter_map(|key| self.service(key)).collect();
+        all.sort_by(|a, b| (a.namespace(), a.hostname()).cmp(&(b.namespace(), b.hostname())));
+        all
     }
 
     /// The services that a client in `namespace` may see, in order of key.
     pub fn services_visible_to(&self, namespace: &NamespaceName) -> Vec<&Arc<Service>> {
-        let public = self.index.public.iter().map(|(key, ())| key);
+        let public = self.index.public.keys();
         let restricted = self.index.restricted.get(namespace);
-        let restricted = restricted.into_iter().flat_map(|keys| keys.iter());
+        let restricted = restricted.into_iter().flat_map(Shards::keys);
         let mut all: Vec<_> =
             public.chain(restricted).filter_map(|key| self.service(key)).collect();
         all.sort_by(|a, b| a.key.cmp(&b.key));
@@ -110,10 +112,14 @@ impl Snapshot {
         self.workloads.get(key)
     }
 
-    /// The workload at an address of a network.
+    /// The workload at an address of a network. Where several share it, a
+    /// healthy one before others, then in order of key.
     pub fn workload_at(&self, network: &NetworkId, address: &Address) -> Option<&Arc<Workload>> {
-        let key = self.index.by_address.get(&(network.clone(), address.clone()))?;
-        self.workload(key)
+        let keys = self.index.by_address.listed(&address_hash(network, address));
+        let workloads = keys.filter_map(|key| self.workload(key));
+        workloads
+            .filter(|found| found.network == *network && found.addresses.contains(address))
+            .min_by_key(|found| found.health)
     }
 
     /// All namespaces, in no order.
@@ -177,9 +183,8 @@ impl Snapshot {
         labels: &Labels,
     ) -> Vec<ServiceTarget> {
         let namespace = workload.map_or(&proxy.namespace, |workload| workload.key.namespace());
-        let keys = self.index.selecting.get(namespace);
-        let services =
-            keys.into_iter().flat_map(|keys| keys.iter()).filter_map(|key| self.service(key));
+        let keys = self.index.selecting.get(namespace).into_iter().flat_map(Shards::keys);
+        let services = keys.filter_map(|key| self.service(key));
         let mut targets = Vec::new();
         for service in services.filter(|service| labels.matches(&service.selector)) {
             for port in &service.ports {
@@ -197,12 +202,7 @@ impl Snapshot {
 
     fn registered_targets(&self, network: &NetworkId, address: &Address) -> Vec<ServiceTarget> {
         let mut targets = Vec::new();
-        let services: BTreeSet<&ServiceKey> =
-            match self.index.registered.get(&address_hash(network, address)) {
-                Some(registered) => registered.iter().collect(),
-                None => return targets,
-            };
-        for key in services {
+        for key in self.index.registered.listed(&address_hash(network, address)) {
             let (Some(service), Some(set)) = (self.service(key), self.endpoints(key)) else {
                 continue;
             };

@@ -157,7 +157,7 @@ fn a_proxy_finds_the_services_registered_at_its_address_until_they_go() {
 }
 
 #[test]
-fn a_workload_is_found_at_its_newest_address() {
+fn a_workload_is_found_at_its_addresses_a_healthy_one_first() {
     let key = |name| WorkloadKey::new("home".into(), "shop".into(), name);
     let at = |name, address| {
         let mut workload = Workload::new(key(name), origins("1"));
@@ -169,8 +169,12 @@ fn a_workload_is_found_at_its_newest_address() {
         workload.map(|workload| workload.key.name().to_owned())
     };
     let mut draft = Snapshot::default().edit();
+    let ending = Workload { health: Health::Unhealthy, ..(*at("ending", "10.0.0.1")).clone() };
+    draft.put_workload(Arc::new(ending));
     draft.put_workload(at("old", "10.0.0.1"));
     draft.put_workload(at("new", "10.0.0.1"));
+    assert_eq!(found(draft.current(), "10.0.0.1"), Some("new".to_owned()));
+    draft.remove_workload(&key("ending"));
     draft.remove_workload(&key("old"));
     let snapshot = draft.finish();
     assert_eq!(found(&snapshot, "10.0.0.1"), Some("new".to_owned()));
