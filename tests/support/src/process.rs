@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
@@ -130,8 +131,13 @@ impl Process {
     }
 
     /// Stops it where it is (SIGSTOP): connections stay open, nothing answers.
+    /// Every thread of it stands still when this returns.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        // Seen only, not reaped, should it have ended meanwhile.
+        let seen = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let child = self.child.lock();
+        let _ = waitid(Id::Pid(as_pid(child.id())), seen);
     }
 
     /// Lets a stopped process go on (SIGCONT).

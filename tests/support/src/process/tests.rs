@@ -64,11 +64,7 @@ async fn a_paused_process_stands_still_until_it_is_resumed() {
     let process = shell(&scratch, "exec sleep 60");
 
     process.pause();
-    eventually("stopped", TIMEOUT, async || match state(process.pid()) {
-        'T' => Ok(()),
-        other => Err(other),
-    })
-    .await;
+    assert_eq!(state(process.pid()), 'T');
 
     process.resume();
     eventually("sleeping", TIMEOUT, async || match state(process.pid()) {
@@ -76,6 +72,11 @@ async fn a_paused_process_stands_still_until_it_is_resumed() {
         other => Err(other),
     })
     .await;
+    process.pause();
+    assert_eq!(state(process.pid()), 'T');
+    process.kill9();
+    // One that has ended cannot be waited for.
+    process.pause();
 }
 
 #[tokio::test]
