@@ -5,6 +5,9 @@
 //! adapter ─ UpdateSender ─▶ [one mailbox per registry, merged by key] ─ UpdateReceiver ─▶ aggregate
 //! ```
 //!
+//! [`serviceentry`] converts Istio's ServiceEntry and WorkloadEntry, which more
+//! than one registry holds.
+//!
 //! Invariants:
 //! - Sending never waits and never fails. What is not read yet is merged by key,
 //!   so a mailbox holds at most one pending value per key of its registry,
@@ -16,8 +19,11 @@
 
 mod adapter;
 mod backoff;
+mod field;
+pub mod serviceentry;
 mod updates;
 
 pub use adapter::Adapter;
 pub use backoff::Backoff;
+pub use field::{FieldPath, Invalid, Problems, Step};
 pub use updates::{Batch, UpdateReceiver, UpdateSender, Updates, channel};
