@@ -21,16 +21,21 @@
 //!   gets fewer and newer answers, and pins nothing.
 //! - A refused resource is not sent again until its content changes; what was
 //!   refused with it is.
-//! - Whatever a client sends, its state stays within limits.
+//! - Whatever a client sends, its state stays within [`Limits`].
 
 pub mod auth;
+pub mod limits;
 pub mod names;
+pub mod protocol;
 pub mod resource;
 pub mod source;
+pub mod static_source;
 pub mod version;
 
 pub use auth::{Anonymous, Authenticator, Credentials, Denied, Identity};
+pub use limits::Limits;
 pub use names::{Name, NameSet, Subscription, TypeUrl};
 pub use resource::Resource;
 pub use source::{Changes, Client, Lookup, Refusal, ResourceFailure, ResourceSource, ResourceView};
+pub use static_source::StaticSource;
 pub use version::{SetVersion, Version};

@@ -2,6 +2,7 @@
 
 mod set;
 mod subscription;
+mod xdstp;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -12,9 +13,13 @@ use mainstem_proto::type_url;
 
 pub use set::NameSet;
 pub use subscription::Subscription;
+pub(crate) use xdstp::{collection, is_collection, normalized};
 
 /// The name of a resource.
 pub type Name = Arc<str>;
+
+/// What a client asks for to get everything.
+pub const WILDCARD: &str = "*";
 
 /// The type URL of a kind of resource. Those of xDS itself cost no memory.
 #[derive(Clone)]

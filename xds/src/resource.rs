@@ -94,6 +94,19 @@ impl Resource {
         Resource::build(self.type_url, self.name, self.aliases, Some(ttl), self.version, self.body)
     }
 
+    /// The same resource for clients that do not know times to live.
+    #[must_use]
+    pub(crate) fn without_ttl(&self) -> Resource {
+        Resource::build(
+            self.type_url.clone(),
+            self.name.clone(),
+            self.aliases.clone(),
+            None,
+            self.version,
+            self.body.clone(),
+        )
+    }
+
     /// Its canonical name.
     pub fn name(&self) -> &Name {
         &self.name

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Name, NameSet};
+use super::{Name, NameSet, collection};
 
 /// Differences from the shared set beyond which a new one is made.
 const REBASE_AT: usize = 32;
@@ -17,12 +17,14 @@ pub struct Subscription {
     base: NameSet,
     added: BTreeSet<Name>,
     removed: BTreeSet<Name>,
+    bytes: usize,
 }
 
 impl Subscription {
     /// Exactly these names, and everything if `wildcard`.
     pub fn new(wildcard: bool, names: NameSet) -> Subscription {
-        Subscription { wildcard, base: names, ..Subscription::default() }
+        let bytes = names.iter().map(|name| name.len()).sum();
+        Subscription { wildcard, base: names, bytes, ..Subscription::default() }
     }
 
     /// Whether the client asked for everything.
@@ -35,14 +37,12 @@ impl Subscription {
         self.wildcard = wildcard;
     }
 
-    /// Whether the client asked for this very name, or for a collection that contains it.
-    pub fn names(&self, name: &str) -> bool {
-        self.contains(name) || collection(name).is_some_and(|glob| self.contains(&glob))
-    }
-
-    /// Whether the client is to be told about this name.
+    /// Whether the client is to be told about this name: it asked for
+    /// everything, for the name, or for the collection that contains it.
     pub fn covers(&self, name: &str) -> bool {
-        self.wildcard || self.names(name)
+        self.wildcard
+            || self.contains(name)
+            || collection(name).is_some_and(|glob| self.contains(&glob))
     }
 
     /// Whether the name itself is in the set.
@@ -53,8 +53,11 @@ impl Subscription {
     /// Adds names.
     pub fn subscribe(&mut self, names: impl IntoIterator<Item = Name>) {
         for name in names {
-            if !self.removed.remove(&name) && !self.base.contains(&name) {
-                self.added.insert(name);
+            if !self.contains(&name) {
+                self.bytes += name.len();
+                if !self.removed.remove(&name) {
+                    self.added.insert(name);
+                }
             }
         }
         self.rebase();
@@ -62,18 +65,27 @@ impl Subscription {
 
     /// Removes a name; whether it was there.
     pub fn unsubscribe(&mut self, name: &str) -> bool {
-        if self.added.remove(name) {
-            return true;
+        if !self.contains(name) {
+            return false;
         }
-        let Some(name) = self.base.get(name) else { return false };
-        let was = self.removed.insert(name.clone());
-        self.rebase();
-        was
+        self.bytes -= name.len();
+        if let Some(name) = self.base.get(name) {
+            self.removed.insert(name.clone());
+            self.rebase();
+        } else {
+            self.added.remove(name);
+        }
+        true
     }
 
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.base.len() + self.added.len() - self.removed.len()
+    }
+
+    /// Bytes of all names together.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there is neither a name nor the wildcard.
@@ -106,19 +118,6 @@ impl Subscription {
         self.added.clear();
         self.removed.clear();
     }
-}
-
-/// The collection that a name belongs to by xRFC TP1: for
-/// `xdstp://authority/type/a/b` it is `xdstp://authority/type/a/*`.
-fn collection(name: &str) -> Option<String> {
-    let path = name.starts_with("xdstp://").then_some(name)?;
-    let (path, parameters) =
-        path.split_once('?').map_or((path, None), |(path, rest)| (path, Some(rest)));
-    let (parent, last) = path.rsplit_once('/')?;
-    if last == "*" {
-        return None;
-    }
-    Some(parameters.map_or_else(|| format!("{parent}/*"), |rest| format!("{parent}/*?{rest}")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use mainstem_proto::envoy::config::core::v3::Node;
 use crate::auth::Identity;
 
 /// A client, as its first request and its connection present it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Client {
     /// Distinguishes the streams of this process; never reused.
     pub stream: u64,

@@ -1,0 +1,51 @@
+//! Bounds on what one stream may cost.
+
+use std::time::Duration;
+
+use crate::names::Subscription;
+use crate::protocol::ProtocolError;
+
+/// Bounds on what one stream may cost, whatever its client sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Types that one stream may ask for.
+    pub types: usize,
+    /// Names that one stream may ask for, per type.
+    pub names: usize,
+    /// Bytes of all these names together, per type.
+    pub name_bytes: usize,
+    /// Bytes of one request. gRPC's usual limit is 4 MiB.
+    pub request_bytes: usize,
+    /// Bytes of resources after which a delta answer is split. A single
+    /// resource may be larger.
+    pub response_bytes: usize,
+    /// How long changed listeners and routes wait for the ACK of the clusters
+    /// that they may refer to.
+    pub hold_back: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            types: 32,
+            names: 100_000,
+            name_bytes: 4 << 20,
+            request_bytes: 4 << 20,
+            response_bytes: 2 << 20,
+            hold_back: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a client may keep this subscription.
+    pub(crate) fn check(&self, subscription: &Subscription) -> Result<(), ProtocolError> {
+        if subscription.len() > self.names {
+            return Err(ProtocolError::TooMany { what: "names", limit: self.names });
+        }
+        if subscription.bytes() > self.name_bytes {
+            return Err(ProtocolError::TooMany { what: "bytes of names", limit: self.name_bytes });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! Delta xDS: the state of one stream.
+
+mod draft;
+mod kind;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+
+use self::draft::Draft;
+use self::kind::{Fill, InFlight, Kind};
+use super::nonce::Nonces;
+use super::wire::Envelope;
+use super::{Answered, Moment, ProtocolError, Rejection, Response, Verdict, order};
+use crate::limits::Limits;
+use crate::names::{Name, Subscription, TypeUrl};
+use crate::source::{Changes, Client, ResourceView};
+
+/// The delta protocol of one stream, without the stream.
+///
+/// What the client holds is not kept name by name: it is what the view has, but
+/// for what is owed, held back or refused.
+#[derive(Debug)]
+pub struct DeltaState {
+    /// In the order of sending.
+    kinds: Vec<Kind>,
+    nonces: Nonces,
+    moment: Moment,
+    limits: Arc<Limits>,
+    /// Goes into the first response.
+    identifier: Option<Arc<str>>,
+    ttl: bool,
+}
+
+impl DeltaState {
+    /// A stream on which nothing was said yet.
+    ///
+    /// `identifier` names this server to the client. `salt` makes nonces
+    /// differ from those of other streams.
+    pub fn new(
+        client: &Client,
+        limits: Arc<Limits>,
+        identifier: Arc<str>,
+        salt: u32,
+    ) -> DeltaState {
+        DeltaState {
+            kinds: Vec::new(),
+            nonces: Nonces::new(salt),
+            moment: 1,
+            limits,
+            identifier: Some(identifier).filter(|name| !name.is_empty()),
+            ttl: client.supports("xds.config.supports-resource-ttl"),
+        }
+    }
+
+    /// Takes in a request: its ACK or NACK, then its changes of subscription,
+    /// which count even if the nonce is stale.
+    pub fn on_request(
+        &mut self,
+        request: DeltaDiscoveryRequest,
+        view: &dyn ResourceView,
+        now: Instant,
+    ) -> Result<Verdict, ProtocolError> {
+        if request.type_url.is_empty() {
+            return Err(ProtocolError::MissingType);
+        }
+        let (at, first) = self.kind_of(&request.type_url)?;
+        let moment = self.moment;
+        let kind = &mut self.kinds[at];
+        let verdict = answer(kind, &request);
+        kind.subscribe(&request, first, moment, now, &self.limits)?;
+        if first && !request.initial_resource_versions.is_empty() {
+            kind.already_holds(&request.initial_resource_versions, view);
+        }
+        Ok(verdict)
+    }
+
+    /// Takes in what a view says when it moves on.
+    pub fn on_changes(&mut self, changes: &Changes, now: Instant) {
+        if changes.is_empty() {
+            return;
+        }
+        self.moment += 1;
+        for (type_url, names) in &changes.names {
+            if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.type_url == *type_url) {
+                kind.changed(names, self.moment, now);
+            }
+        }
+    }
+
+    /// The next response, if any may be sent now. To be called until it
+    /// returns `None`, after every request, change and [`deadline`](Self::deadline).
+    pub fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
+        for at in 0..self.kinds.len() {
+            let kind = &self.kinds[at];
+            if kind.in_flight.is_some() {
+                continue;
+            }
+            let fill = Fill {
+                moment: self.moment,
+                now,
+                forward: self.held_until(kind, now).is_none(),
+                removable: self.removable(kind),
+                room: self.limits.response_bytes,
+                ttl: self.ttl,
+                warming: order::warmed_by(&kind.type_url)
+                    .and_then(|warmed| self.position(&warmed))
+                    .is_some(),
+            };
+            let since = kind.removed_through(self.moment - 1) + 1;
+            if let Some(draft) = self.kinds[at].fill(view, &fill) {
+                return Some(self.send(at, draft, since, now));
+            }
+        }
+        None
+    }
+
+    /// When [`next`](Self::next) may have something without any event.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let idle = self.kinds.iter().filter(|kind| kind.in_flight.is_none());
+        idle.flat_map(|kind| [self.held_until(kind, now), kind.heartbeats.next()]).flatten().min()
+    }
+
+    /// What the client asked for, by type.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&TypeUrl, &Subscription)> {
+        self.kinds.iter().map(|kind| (&kind.type_url, &kind.subscription))
+    }
+
+    /// Names that the client is still to be told about.
+    pub fn pending(&self, type_url: &TypeUrl) -> usize {
+        self.position(type_url).map_or(0, |at| self.kinds[at].pending())
+    }
+
+    /// Whether everything was sent and answered.
+    pub fn settled(&self) -> bool {
+        self.kinds.iter().all(|kind| kind.since().is_none() && kind.held.is_empty())
+    }
+
+    fn position(&self, type_url: &str) -> Option<usize> {
+        self.kinds.iter().position(|kind| *kind.type_url == *type_url)
+    }
+
+    /// The state of a type, and whether this is the first that is heard of it.
+    fn kind_of(&mut self, type_url: &str) -> Result<(usize, bool), ProtocolError> {
+        if let Some(at) = self.position(type_url) {
+            return Ok((at, false));
+        }
+        if self.kinds.len() >= self.limits.types {
+            return Err(ProtocolError::TooMany { what: "types", limit: self.limits.types });
+        }
+        let key = |type_url: &str| (order::rank(type_url), type_url.to_owned());
+        let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(type_url));
+        self.kinds.insert(at, Kind::new(TypeUrl::from(type_url)));
+        Ok((at, true))
+    }
+
+    /// Until when changes of this type wait for the ACK of what they may refer to.
+    fn held_until(&self, kind: &Kind, now: Instant) -> Option<Instant> {
+        let (since, at) = kind.owed.waiting()?;
+        let until = at + self.limits.hold_back;
+        let waits = order::prerequisites(&kind.type_url)
+            .iter()
+            .filter_map(|other| self.position(other))
+            .any(|other| self.kinds[other].settled_through(self.moment) < since);
+        (waits && now < until).then_some(until)
+    }
+
+    /// Through which moment removals of this type may be sent: everything that
+    /// referred to them was answered.
+    fn removable(&self, kind: &Kind) -> Moment {
+        order::referrers(&kind.type_url)
+            .iter()
+            .filter_map(|other| self.position(other))
+            .map(|other| self.kinds[other].removed_through(self.moment))
+            .min()
+            .unwrap_or(Moment::MAX)
+    }
+
+    fn send(&mut self, at: usize, draft: Draft, since: Moment, now: Instant) -> Response {
+        let nonce = self.nonces.next();
+        let text = nonce.to_string();
+        let type_url = self.kinds[at].type_url.clone();
+        let identifier = self.identifier.take();
+        let envelope = Envelope {
+            type_url: &type_url,
+            nonce: &text,
+            removed: &draft.removed,
+            errors: &draft.errors,
+            identifier: identifier.as_deref(),
+            ..Envelope::default()
+        };
+        let mut message = draft.message;
+        message.push(envelope.delta());
+        let (resources, removed) = (draft.sent.len(), draft.removed.len());
+        self.kinds[at].in_flight =
+            Some(InFlight { nonce, since, at: now, sent: draft.sent, removed: draft.removed });
+        self.warm(&type_url, &draft.referred, now);
+        Response { type_url, nonce: text, message, resources, removed }
+    }
+
+    fn warm(&mut self, type_url: &str, referred: &[Name], now: Instant) {
+        let Some(at) = order::warmed_by(type_url).and_then(|warmed| self.position(&warmed)) else {
+            return;
+        };
+        self.kinds[at].warm(referred, self.moment, now);
+    }
+}
+
+/// Matches a request to the response in flight and settles that.
+fn answer(kind: &mut Kind, request: &DeltaDiscoveryRequest) -> Verdict {
+    if request.response_nonce.is_empty() {
+        return Verdict::None;
+    }
+    let Some(in_flight) =
+        kind.in_flight.take_if(|sent| sent.nonce.matches(&request.response_nonce))
+    else {
+        return Verdict::Stale;
+    };
+    let answered = Answered { nonce: request.response_nonce.clone(), sent: in_flight.at };
+    match &request.error_detail {
+        None => Verdict::Ack(answered),
+        Some(error) => {
+            let culprits = kind.refused(in_flight, &error.message);
+            let rejection =
+                Rejection { code: error.code, message: error.message.clone(), culprits };
+            Verdict::Nack(answered, rejection)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,411 @@
+//! Delta xDS: one type on one stream.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use mainstem_proto::type_url;
+
+use super::draft::{Draft, Terms};
+use crate::limits::Limits;
+use crate::names::{Name, Subscription, TypeUrl, WILDCARD, collection, is_collection, normalized};
+use crate::protocol::heartbeat::Heartbeats;
+use crate::protocol::nonce::Nonce;
+use crate::protocol::owed::{Everything, Owed, Why};
+use crate::protocol::{Moment, ProtocolError, refusal};
+use crate::resource::Resource;
+use crate::source::{Lookup, ResourceView};
+use crate::version::Version;
+
+/// One type on one stream.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) type_url: TypeUrl,
+    pub(super) subscription: Subscription,
+    pub(super) owed: Owed,
+    /// Removals that wait for the ACK of what referred to them, and since when.
+    pub(super) held: BTreeMap<Name, Moment>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) heartbeats: Heartbeats,
+    /// Sets of names to be sent each alone, after a NACK.
+    batches: VecDeque<Vec<Name>>,
+    batches_since: Moment,
+    /// Names whose current content the client refused, and its version.
+    refused: BTreeMap<Name, Version>,
+    /// The first answer about everything is sent even if there is nothing.
+    greeting: bool,
+}
+
+/// A response without an answer.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) nonce: Nonce,
+    /// The moment from which on its content was owed.
+    pub(super) since: Moment,
+    pub(super) at: Instant,
+    pub(super) sent: Vec<(Name, Version)>,
+    pub(super) removed: Vec<Name>,
+}
+
+/// What may go into a response.
+#[derive(Debug)]
+pub(super) struct Fill {
+    pub(super) moment: Moment,
+    pub(super) now: Instant,
+    /// Whether what is owed may be sent.
+    pub(super) forward: bool,
+    /// Through which moment removals may be sent.
+    pub(super) removable: Moment,
+    pub(super) room: usize,
+    pub(super) ttl: bool,
+    pub(super) warming: bool,
+}
+
+impl Kind {
+    pub(super) fn new(type_url: TypeUrl) -> Kind {
+        Kind {
+            type_url,
+            subscription: Subscription::default(),
+            owed: Owed::default(),
+            held: BTreeMap::new(),
+            in_flight: None,
+            heartbeats: Heartbeats::default(),
+            batches: VecDeque::new(),
+            batches_since: 0,
+            refused: BTreeMap::new(),
+            greeting: false,
+        }
+    }
+
+    /// The moment from which on something is unsent or unanswered.
+    pub(super) fn since(&self) -> Option<Moment> {
+        let in_flight = self.in_flight.as_ref().map(|sent| sent.since);
+        let batches = (!self.batches.is_empty()).then_some(self.batches_since);
+        [in_flight, batches, self.owed.since()].into_iter().flatten().min()
+    }
+
+    /// The moment through which the client has accepted all additions.
+    pub(super) fn settled_through(&self, moment: Moment) -> Moment {
+        self.since().map_or(moment, |since| since - 1)
+    }
+
+    /// The moment through which the client has accepted all removals as well.
+    pub(super) fn removed_through(&self, moment: Moment) -> Moment {
+        let held = self.held.values().min().map_or(moment, |since| since - 1);
+        self.settled_through(moment).min(held)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.owed.len() + self.held.len() + self.batches.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Takes in the subscription part of a request.
+    pub(super) fn subscribe(
+        &mut self,
+        request: &DeltaDiscoveryRequest,
+        first: bool,
+        moment: Moment,
+        now: Instant,
+        limits: &Limits,
+    ) -> Result<(), ProtocolError> {
+        for name in &request.resource_names_unsubscribe {
+            self.unsubscribe(name, moment, now);
+        }
+        let mut names = Vec::with_capacity(request.resource_names_subscribe.len());
+        for name in &request.resource_names_subscribe {
+            if name == WILDCARD {
+                self.subscribe_all(moment, now);
+            } else {
+                names.push(Name::from(normalized(name)));
+            }
+        }
+        // The legacy form: asking for nothing is asking for everything.
+        if first && request.resource_names_subscribe.is_empty() {
+            self.subscribe_all(moment, now);
+            self.greeting = request.initial_resource_versions.is_empty();
+        }
+        // What is asked for is sent even if it was sent before: the client may
+        // have dropped it, and delta xDS makes resending our duty.
+        for name in &names {
+            self.owed.name(name.clone(), Why::Requested, moment, now);
+            self.refused.remove(name);
+        }
+        self.subscription.subscribe(names);
+        limits.check(&self.subscription)
+    }
+
+    fn subscribe_all(&mut self, moment: Moment, now: Instant) {
+        self.greeting |= !self.subscription.wildcard();
+        self.subscription.set_wildcard(true);
+        self.owed.everything(Why::Requested, moment, now);
+    }
+
+    fn unsubscribe(&mut self, name: &str, moment: Moment, now: Instant) {
+        if name == WILDCARD {
+            self.subscription.set_wildcard(false);
+            self.owed.forget_everything();
+            self.greeting = false;
+            return self.forget_uncovered();
+        }
+        let name = normalized(name);
+        if !self.subscription.unsubscribe(&name) {
+            return;
+        }
+        if self.subscription.wildcard() {
+            // It remains covered, and the client now waits to hear whether it exists.
+            self.owed.name(Name::from(name), Why::Requested, moment, now);
+        } else if is_collection(&name) {
+            self.forget_uncovered();
+        } else if !self.subscription.covers(&name) {
+            self.owed.forget(&name);
+            self.held.remove(&*name);
+            self.refused.remove(&*name);
+            self.heartbeats.forget(&name);
+        }
+    }
+
+    fn forget_uncovered(&mut self) {
+        let subscription = &self.subscription;
+        self.owed.retain(|name| subscription.covers(name));
+        self.held.retain(|name, _| subscription.covers(name));
+        self.refused.retain(|name, _| subscription.covers(name));
+        self.heartbeats.retain(|name| subscription.covers(name));
+    }
+
+    /// The client held these versions before it connected: they are not owed,
+    /// and what it holds beyond the view is.
+    pub(super) fn already_holds(
+        &mut self,
+        versions: &BTreeMap<String, String>,
+        view: &dyn ResourceView,
+    ) {
+        let holds = |resource: &Resource| {
+            let held = versions.get(&**resource.name());
+            held.is_some_and(|held| *held == resource.version().to_string())
+        };
+        let Some((moment, now)) = self.owed.mark_of() else { return };
+        if view.complete(&self.type_url) && self.owed.take_everything().is_some() {
+            for resource in view.list(&self.type_url).filter(|resource| !holds(resource)) {
+                self.owed.name(resource.name().clone(), Why::Requested, moment, now);
+            }
+        }
+        for name in versions.keys() {
+            if !self.subscription.covers(name) {
+                continue;
+            }
+            match view.get(&self.type_url, name) {
+                Lookup::Found(resource) if holds(&resource) => self.owed.forget(name),
+                _ => self.owed.name(Name::from(name.as_str()), Why::Requested, moment, now),
+            }
+        }
+        self.owed.settle();
+    }
+
+    /// The view has something else under these names.
+    pub(super) fn changed(&mut self, names: &[Name], moment: Moment, now: Instant) {
+        for name in names.iter().filter(|name| self.subscription.covers(name)) {
+            self.owed.name(name.clone(), Why::Changed, moment, now);
+        }
+    }
+
+    /// The client waits for these because something that refers to them was sent.
+    pub(super) fn warm(&mut self, referred: &[Name], moment: Moment, now: Instant) {
+        for name in referred {
+            if *self.type_url == *type_url::VIRTUAL_HOST {
+                let prefix = format!("{name}/");
+                let fetched = self.subscription.iter().filter(|host| host.starts_with(&prefix));
+                for host in fetched.cloned().collect::<Vec<_>>() {
+                    self.owed.name(host, Why::Requested, moment, now);
+                }
+            } else if self.subscription.covers(name) {
+                self.owed.name(name.clone(), Why::Requested, moment, now);
+            }
+        }
+    }
+
+    /// Takes in a NACK; returns the names that are not sent again.
+    pub(super) fn refused(&mut self, in_flight: InFlight, message: &str) -> Vec<Name> {
+        let versions: BTreeMap<Name, Version> = in_flight.sent.into_iter().collect();
+        let names = versions.keys().cloned().chain(in_flight.removed).collect();
+        let consequence = refusal::judge(names, message);
+        for name in &consequence.culprits {
+            if let Some(version) = versions.get(name) {
+                self.refused.insert(name.clone(), *version);
+            }
+        }
+        if self.batches.is_empty() {
+            self.batches_since = in_flight.since;
+        }
+        for batch in consequence.batches.into_iter().rev() {
+            self.batches.push_front(batch);
+        }
+        consequence.culprits
+    }
+
+    /// The next response of this type, if there is anything to say.
+    pub(super) fn fill(&mut self, view: &dyn ResourceView, fill: &Fill) -> Option<Draft> {
+        let mut draft = Draft::new(fill.room);
+        let terms = Terms { now: fill.now, ttl: fill.ttl, warming: fill.warming };
+        self.fill_batch(view, fill.moment, &terms, &mut draft);
+        if draft.is_empty() {
+            if fill.forward {
+                self.fill_everything(view, &terms, &mut draft);
+                self.fill_names(view, fill.moment, &terms, &mut draft);
+                self.owed.settle();
+            }
+            self.fill_removals(view, fill.removable, &mut draft);
+        }
+        self.fill_heartbeats(fill.now, &mut draft);
+        (!draft.is_empty()).then_some(draft)
+    }
+
+    /// One batch of those left by a NACK; nothing else joins it, or a second
+    /// NACK would say less.
+    fn fill_batch(
+        &mut self,
+        view: &dyn ResourceView,
+        moment: Moment,
+        terms: &Terms,
+        draft: &mut Draft,
+    ) {
+        while draft.is_empty() {
+            let Some(batch) = self.batches.pop_front() else { return };
+            for name in batch {
+                if self.subscription.covers(&name) {
+                    self.add(&name, Why::Requested, moment, view, terms, draft);
+                }
+            }
+        }
+    }
+
+    fn fill_everything(&mut self, view: &dyn ResourceView, terms: &Terms, draft: &mut Draft) {
+        let Some(everything) = self.owed.take_everything() else { return };
+        if !view.complete(&self.type_url) {
+            return self.owed.resume(everything);
+        }
+        let mut last = everything.after;
+        for resource in view.list(&self.type_url) {
+            if last.as_ref().is_some_and(|last| resource.name() <= last) {
+                continue;
+            }
+            if draft.full() {
+                return self.owed.resume(Everything { after: last });
+            }
+            last = Some(resource.name().clone());
+            self.add_found(&resource, terms, draft, Draft::add_listed);
+        }
+        draft.greeting = std::mem::take(&mut self.greeting);
+    }
+
+    fn fill_names(
+        &mut self,
+        view: &dyn ResourceView,
+        moment: Moment,
+        terms: &Terms,
+        draft: &mut Draft,
+    ) {
+        while let Some((name, why)) = self.owed.pop() {
+            if draft.full() {
+                return self.owed.put_back(name, why);
+            }
+            if !draft.contains(&name) {
+                self.add(&name, why, moment, view, terms, draft);
+            }
+        }
+    }
+
+    fn fill_removals(&mut self, view: &dyn ResourceView, removable: Moment, draft: &mut Draft) {
+        let due = self.held.iter().filter(|(_, since)| **since <= removable);
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.held.remove(&name);
+            if view.get(&self.type_url, &name) == Lookup::Absent {
+                self.remove(&name, draft);
+            }
+        }
+    }
+
+    fn fill_heartbeats(&mut self, now: Instant, draft: &mut Draft) {
+        for (name, beat) in self.heartbeats.take_due(now) {
+            draft.beat(&name, &beat);
+        }
+    }
+
+    /// Adds what the view has under a name.
+    fn add(
+        &mut self,
+        name: &Name,
+        why: Why,
+        moment: Moment,
+        view: &dyn ResourceView,
+        terms: &Terms,
+        draft: &mut Draft,
+    ) {
+        match view.get(&self.type_url, name) {
+            Lookup::Found(resource) => self.add_found(&resource, terms, draft, Draft::add),
+            Lookup::Loading => {}
+            Lookup::Failed(failure) => {
+                if matches!(failure.code, tonic::Code::NotFound | tonic::Code::PermissionDenied) {
+                    self.remove(name, draft);
+                }
+                draft.fail(name, failure);
+            }
+            Lookup::Absent if is_collection(name) => self.add_collection(name, view, terms, draft),
+            Lookup::Absent if why == Why::Changed => {
+                self.held.entry(name.clone()).or_insert(moment);
+            }
+            Lookup::Absent if *self.type_url == *type_url::VIRTUAL_HOST => draft.add_nothing(name),
+            Lookup::Absent => self.remove(name, draft),
+        }
+    }
+
+    fn add_collection(
+        &mut self,
+        glob: &Name,
+        view: &dyn ResourceView,
+        terms: &Terms,
+        draft: &mut Draft,
+    ) {
+        let members: Vec<Arc<Resource>> = view
+            .list(&self.type_url)
+            .filter(|resource| collection(resource.name()).is_some_and(|of| *of == **glob))
+            .collect();
+        for resource in members {
+            self.add_found(&resource, terms, draft, Draft::add);
+        }
+    }
+
+    fn add_found(
+        &mut self,
+        resource: &Arc<Resource>,
+        terms: &Terms,
+        draft: &mut Draft,
+        add: fn(&mut Draft, &Resource),
+    ) {
+        let name = resource.name();
+        self.held.remove(name);
+        if !self.refused.is_empty() {
+            if self.refused.get(name) == Some(&resource.version()) {
+                return;
+            }
+            self.refused.remove(name);
+        }
+        if terms.warming {
+            match &*self.type_url {
+                type_url::ROUTE_CONFIGURATION => draft.referred.push(name.clone()),
+                _ => draft.referred.extend_from_slice(resource.referred()),
+            }
+        }
+        if resource.ttl().is_some() && !terms.ttl {
+            return add(draft, &resource.without_ttl());
+        }
+        self.heartbeats.sent(resource, terms.now);
+        add(draft, resource);
+    }
+
+    fn remove(&mut self, name: &Name, draft: &mut Draft) {
+        self.refused.remove(name);
+        self.heartbeats.forget(name);
+        draft.remove(name);
+    }
+}

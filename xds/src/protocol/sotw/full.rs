@@ -1,0 +1,197 @@
+//! Complete responses: listeners and clusters.
+
+use std::sync::Arc;
+
+use super::full_set::{FullSet, FullSets};
+use super::kind::{Content, Draft, Fill, Kind};
+use crate::names::{Name, collection, is_collection};
+use crate::protocol::wire::Message;
+use crate::resource::Resource;
+use crate::source::{Lookup, ResourceFailure, ResourceView};
+
+/// What the client should have by now, and why some of it cannot be given.
+struct Target {
+    set: Arc<FullSet>,
+    errors: Vec<(Name, ResourceFailure)>,
+}
+
+impl Kind {
+    /// Everything that the client shall keep, if that is not what it has.
+    pub(super) fn fill_full(
+        &mut self,
+        view: &dyn ResourceView,
+        fill: &Fill,
+        sets: &FullSets,
+    ) -> Option<Draft> {
+        let since = self.removed_through(fill.moment - 1) + 1;
+        let before = self.held.clone().unwrap_or_else(|| Arc::new(FullSet::new([])));
+        if let Some(set) = self.next_batch(view, &before) {
+            let set = sets.share(&self.type_url, set);
+            return Some(self.draft(&before, set, Vec::new(), since, fill.warming));
+        }
+        let removing = self.removing_since.is_some_and(|since| since <= fill.removable);
+        let owed = fill.forward && !self.owed.is_empty();
+        if !owed && !removing {
+            return None;
+        }
+        let target = self.target(view, &before, sets)?;
+        let requested = self.owed.requested();
+        self.owed.clear();
+        let set = self.with_removals_held(&before, target.set, owed, fill, sets);
+        // Who asks is answered, be it with what it has.
+        let news = self.held.is_none() || set.version != before.version;
+        let draft = self.draft(&before, set, target.errors, since, fill.warming);
+        (requested || news).then_some(draft)
+    }
+
+    /// The next batch left by a NACK, on top of what the client accepted.
+    /// Nothing else joins it, or a second NACK would say less.
+    fn next_batch(&mut self, view: &dyn ResourceView, before: &FullSet) -> Option<FullSet> {
+        while let Some(batch) = self.batches.pop_front() {
+            let kept = before
+                .resources
+                .iter()
+                .filter(|resource| !batch.contains(resource.name()))
+                .cloned();
+            let tried = batch.iter().filter_map(|name| match view.get(&self.type_url, name) {
+                Lookup::Found(resource) if !self.is_refused(&resource) => Some(resource),
+                Lookup::Absent => None,
+                _ => before.get(name).cloned(),
+            });
+            let set = FullSet::new(kept.chain(tried));
+            if set.version != before.version {
+                return Some(set);
+            }
+        }
+        None
+    }
+
+    fn is_refused(&self, resource: &Resource) -> bool {
+        self.refused.get(resource.name()) == Some(&resource.version())
+    }
+
+    /// What the view has of the subscription; `None` while something of it is
+    /// not known.
+    fn target(
+        &mut self,
+        view: &dyn ResourceView,
+        before: &FullSet,
+        sets: &FullSets,
+    ) -> Option<Target> {
+        let mut errors = Vec::new();
+        let wildcard = self.subscription.wildcard();
+        if wildcard && !view.complete(&self.type_url) {
+            return None;
+        }
+        let everything = || {
+            let version = view.set_version(&self.type_url, None);
+            sets.get_or_build(&self.type_url, version, || FullSet::new(view.list(&self.type_url)))
+        };
+        let mut set = if wildcard && self.subscription.len() == 0 {
+            everything()
+        } else {
+            let listed = wildcard.then(|| everything().resources.to_vec()).unwrap_or_default();
+            let named = self.named(view, before, &mut errors)?;
+            sets.share(&self.type_url, FullSet::new(listed.into_iter().chain(named)))
+        };
+        self.refused.retain(|name, version| {
+            set.get(name).is_some_and(|resource| resource.version() == *version)
+        });
+        if !self.refused.is_empty() {
+            set = sets.share(&self.type_url, self.without_refused(before, &set));
+        }
+        Some(Target { set, errors })
+    }
+
+    fn named(
+        &self,
+        view: &dyn ResourceView,
+        before: &FullSet,
+        errors: &mut Vec<(Name, ResourceFailure)>,
+    ) -> Option<Vec<Arc<Resource>>> {
+        let mut found = Vec::new();
+        for name in self.subscription.iter() {
+            match view.get(&self.type_url, name) {
+                Lookup::Found(resource) => found.push(resource),
+                // Leaving it out would say that it does not exist.
+                Lookup::Loading => found.push(before.get(name)?.clone()),
+                Lookup::Failed(failure) => errors.push((name.clone(), failure)),
+                Lookup::Absent if is_collection(name) => {
+                    let is_member = |resource: &Arc<Resource>| {
+                        collection(resource.name()).is_some_and(|collection| collection == **name)
+                    };
+                    found.extend(view.list(&self.type_url).filter(is_member));
+                }
+                Lookup::Absent => {}
+            }
+        }
+        Some(found)
+    }
+
+    /// The set with the last accepted bytes in place of the refused ones.
+    fn without_refused(&self, before: &FullSet, set: &FullSet) -> FullSet {
+        FullSet::new(set.resources.iter().filter_map(|resource| {
+            if self.is_refused(resource) {
+                before.get(resource.name()).cloned()
+            } else {
+                Some(resource.clone())
+            }
+        }))
+    }
+
+    /// The set together with what it lacks and may still be referred to.
+    fn with_removals_held(
+        &mut self,
+        before: &FullSet,
+        target: Arc<FullSet>,
+        owed: bool,
+        fill: &Fill,
+        sets: &FullSets,
+    ) -> Arc<FullSet> {
+        let removed: Vec<Arc<Resource>> = target
+            .diff(before)
+            .into_iter()
+            .filter(|change| change.is.is_none() && self.subscription.covers(change.name()))
+            .filter_map(|change| change.was.cloned())
+            .collect();
+        if removed.is_empty() {
+            self.removing_since = None;
+            return target;
+        }
+        let since = if owed { fill.moment } else { self.removing_since.unwrap_or(fill.moment) };
+        if since <= fill.removable {
+            self.removing_since = None;
+            return target;
+        }
+        self.removing_since = Some(since);
+        sets.share(&self.type_url, FullSet::new(target.resources.iter().cloned().chain(removed)))
+    }
+
+    fn draft(
+        &self,
+        before: &FullSet,
+        set: Arc<FullSet>,
+        errors: Vec<(Name, ResourceFailure)>,
+        since: u64,
+        warming: bool,
+    ) -> Draft {
+        let mut message = Message::default();
+        for resource in &set.resources {
+            message.extend(resource.sotw_parts());
+        }
+        let mut referred = Vec::new();
+        if warming {
+            for resource in set.diff(before).into_iter().filter_map(|change| change.is) {
+                referred.extend_from_slice(resource.referred());
+            }
+        }
+        Draft {
+            message,
+            resources: set.resources.len(),
+            version: set.version,
+            errors,
+            referred,
+            in_flight: (since, Content::Full(set)),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! State-of-the-world xDS: one type on one stream.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mainstem_proto::type_url;
+
+use super::full_set::{FullSet, FullSets};
+use crate::limits::Limits;
+use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, normalized};
+use crate::protocol::heartbeat::Heartbeats;
+use crate::protocol::nonce::Nonce;
+use crate::protocol::owed::{Owed, Why};
+use crate::protocol::wire::Message;
+use crate::protocol::{Moment, ProtocolError, order, refusal};
+use crate::source::{ResourceFailure, ResourceView};
+use crate::version::{SetVersion, Version};
+
+/// One type on one stream.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) type_url: TypeUrl,
+    pub(super) subscription: Subscription,
+    pub(super) owed: Owed,
+    pub(super) in_flight: Option<InFlight>,
+    /// The nonce of the latest response, answered or not.
+    pub(super) last_nonce: Option<Nonce>,
+    pub(super) heartbeats: Heartbeats,
+    /// Since when resources are kept in responses only because something that
+    /// the client accepted may refer to them.
+    pub(super) removing_since: Option<Moment>,
+    /// Of a type with complete responses, what the client accepted last.
+    pub(super) held: Option<Arc<FullSet>>,
+    /// Sets of names to be sent each alone, after a NACK.
+    pub(super) batches: VecDeque<Vec<Name>>,
+    batches_since: Moment,
+    /// Names whose current content the client refused, and its version.
+    pub(super) refused: BTreeMap<Name, Version>,
+    named_ever: bool,
+}
+
+/// A response without an answer.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// The moment from which on its content was owed.
+    since: Moment,
+    pub(super) at: Instant,
+    content: Content,
+}
+
+/// What a response contained.
+#[derive(Debug)]
+pub(super) enum Content {
+    Full(Arc<FullSet>),
+    Partial(Vec<(Name, Version)>),
+}
+
+/// One response being put together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) message: Message,
+    pub(super) resources: usize,
+    pub(super) version: SetVersion,
+    pub(super) errors: Vec<(Name, ResourceFailure)>,
+    /// What clients wait for because of the resources sent.
+    pub(super) referred: Vec<Name>,
+    pub(super) in_flight: (Moment, Content),
+}
+
+/// What may go into a response.
+#[derive(Debug)]
+pub(super) struct Fill {
+    pub(super) moment: Moment,
+    pub(super) now: Instant,
+    /// Whether what is owed may be sent.
+    pub(super) forward: bool,
+    /// Through which moment removals may be sent.
+    pub(super) removable: Moment,
+    pub(super) room: usize,
+    pub(super) ttl: bool,
+    pub(super) warming: bool,
+}
+
+impl Kind {
+    pub(super) fn new(type_url: TypeUrl) -> Kind {
+        Kind {
+            type_url,
+            subscription: Subscription::default(),
+            owed: Owed::default(),
+            in_flight: None,
+            last_nonce: None,
+            heartbeats: Heartbeats::default(),
+            removing_since: None,
+            held: None,
+            batches: VecDeque::new(),
+            batches_since: 0,
+            refused: BTreeMap::new(),
+            named_ever: false,
+        }
+    }
+
+    /// The moment from which on something is unsent or unanswered.
+    pub(super) fn since(&self) -> Option<Moment> {
+        let in_flight = self.in_flight.as_ref().map(|sent| sent.since);
+        let batches = (!self.batches.is_empty()).then_some(self.batches_since);
+        [in_flight, batches, self.owed.since()].into_iter().flatten().min()
+    }
+
+    /// The moment through which the client has accepted all additions.
+    pub(super) fn settled_through(&self, moment: Moment) -> Moment {
+        self.since().map_or(moment, |since| since - 1)
+    }
+
+    /// The moment through which the client has accepted all removals as well.
+    pub(super) fn removed_through(&self, moment: Moment) -> Moment {
+        let removing = self.removing_since.map_or(moment, |since| since - 1);
+        self.settled_through(moment).min(removing)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.owed.len() + self.batches.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Takes in the names of a request, which replace the earlier ones.
+    pub(super) fn subscribe(
+        &mut self,
+        names: &[String],
+        first: bool,
+        moment: Moment,
+        now: Instant,
+        limits: &Limits,
+    ) -> Result<(), ProtocolError> {
+        let wildcard =
+            names.iter().any(|name| name == WILDCARD) || (names.is_empty() && !self.named_ever);
+        self.named_ever |= !names.is_empty();
+        let set: NameSet = names
+            .iter()
+            .filter(|name| *name != WILDCARD)
+            .map(|name| Name::from(normalized(name)))
+            .collect();
+        let subscription = Subscription::new(wildcard, set.clone());
+        limits.check(&subscription)?;
+        let mut old = std::mem::replace(&mut self.subscription, subscription);
+        if !first && old.wildcard() == wildcard && *old.name_set() == set {
+            return Ok(());
+        }
+        self.owe_new(&old, &set, first, moment, now);
+        self.forget_uncovered();
+        Ok(())
+    }
+
+    /// Newly asked names are sent even if they were sent before.
+    fn owe_new(
+        &mut self,
+        old: &Subscription,
+        set: &NameSet,
+        first: bool,
+        moment: Moment,
+        now: Instant,
+    ) {
+        let new_wildcard = self.subscription.wildcard() && (first || !old.wildcard());
+        let added: Vec<&Name> = set.iter().filter(|name| !old.contains(name)).collect();
+        for name in &added {
+            self.refused.remove(*name);
+        }
+        if order::complete_in_sotw(&self.type_url) {
+            if first || new_wildcard || !added.is_empty() {
+                self.owed.everything(Why::Requested, moment, now);
+            }
+            return;
+        }
+        if new_wildcard {
+            self.owed.everything(Why::Requested, moment, now);
+        }
+        for name in added {
+            self.owed.name(name.clone(), Why::Requested, moment, now);
+        }
+    }
+
+    fn forget_uncovered(&mut self) {
+        let subscription = &self.subscription;
+        self.owed.retain(|name| subscription.covers(name));
+        self.refused.retain(|name, _| subscription.covers(name));
+        self.heartbeats.retain(|name| subscription.covers(name));
+    }
+
+    /// The client held this version before it connected. That spares the
+    /// answer only if it asks for everything: else it may ask for more names
+    /// now than the version covers.
+    pub(super) fn already_holds(
+        &mut self,
+        version: &str,
+        view: &dyn ResourceView,
+        sets: &FullSets,
+    ) {
+        let pure_wildcard = self.subscription.wildcard() && self.subscription.len() == 0;
+        if !pure_wildcard || !view.complete(&self.type_url) {
+            return;
+        }
+        let current = view.set_version(&self.type_url, None);
+        if current.to_string() != version {
+            return;
+        }
+        self.owed.forget_everything();
+        if order::complete_in_sotw(&self.type_url) {
+            let build = || FullSet::new(view.list(&self.type_url));
+            self.held = Some(sets.get_or_build(&self.type_url, current, build));
+        }
+    }
+
+    /// The view has something else under these names.
+    pub(super) fn changed(&mut self, names: &[Name], moment: Moment, now: Instant) {
+        let mut covered = names.iter().filter(|name| self.subscription.covers(name)).peekable();
+        if order::complete_in_sotw(&self.type_url) {
+            if covered.peek().is_some() {
+                self.owed.everything(Why::Changed, moment, now);
+            }
+            return;
+        }
+        for name in covered {
+            self.owed.name(name.clone(), Why::Changed, moment, now);
+        }
+    }
+
+    /// The client waits for these because something that refers to them was sent.
+    pub(super) fn warm(&mut self, referred: &[Name], moment: Moment, now: Instant) {
+        // Virtual hosts on demand exist in delta only.
+        if *self.type_url == *type_url::VIRTUAL_HOST {
+            return;
+        }
+        for name in referred.iter().filter(|name| self.subscription.covers(name)) {
+            self.owed.name(name.clone(), Why::Requested, moment, now);
+        }
+    }
+
+    /// A response went out.
+    pub(super) fn sent(&mut self, nonce: Nonce, (since, content): (Moment, Content), at: Instant) {
+        self.last_nonce = Some(nonce);
+        self.in_flight = Some(InFlight { since, at, content });
+    }
+
+    /// Takes in an ACK.
+    pub(super) fn accepted(&mut self, in_flight: InFlight) {
+        if let Content::Full(set) = in_flight.content {
+            self.held = Some(set);
+        }
+    }
+
+    /// Takes in a NACK; returns the names that are not sent again.
+    pub(super) fn refused(&mut self, in_flight: InFlight, message: &str) -> Vec<Name> {
+        let versions: BTreeMap<Name, Option<Version>> = match &in_flight.content {
+            Content::Partial(sent) => {
+                sent.iter().map(|(name, version)| (name.clone(), Some(*version))).collect()
+            }
+            Content::Full(set) => {
+                let nothing = FullSet::new([]);
+                let differences = set.diff(self.held.as_deref().unwrap_or(&nothing));
+                let version = |is: Option<&Arc<_>>| {
+                    is.map(|resource: &Arc<crate::Resource>| resource.version())
+                };
+                differences
+                    .iter()
+                    .map(|change| (change.name().clone(), version(change.is)))
+                    .collect()
+            }
+        };
+        let consequence = refusal::judge(versions.keys().cloned().collect(), message);
+        for name in &consequence.culprits {
+            if let Some(Some(version)) = versions.get(name) {
+                self.refused.insert(name.clone(), *version);
+            }
+        }
+        if self.batches.is_empty() {
+            self.batches_since = in_flight.since;
+        }
+        for batch in consequence.batches.into_iter().rev() {
+            self.batches.push_front(batch);
+        }
+        consequence.culprits
+    }
+
+    /// The next response of this type, if there is anything to say.
+    pub(super) fn fill(
+        &mut self,
+        view: &dyn ResourceView,
+        fill: &Fill,
+        sets: &FullSets,
+    ) -> Option<Draft> {
+        if order::complete_in_sotw(&self.type_url) {
+            self.fill_full(view, fill, sets)
+        } else {
+            self.fill_partial(view, fill)
+        }
+    }
+}
