@@ -24,18 +24,24 @@
 //! - Whatever a client sends, its state stays within [`Limits`].
 
 pub mod auth;
+pub mod clients;
 pub mod limits;
 pub mod names;
+pub mod observe;
 pub mod protocol;
 pub mod resource;
+pub mod server;
 pub mod source;
 pub mod static_source;
 pub mod version;
 
 pub use auth::{Anonymous, Authenticator, Credentials, Denied, Identity};
+pub use clients::{ClientStatus, Clients};
 pub use limits::Limits;
 pub use names::{Name, NameSet, Subscription, TypeUrl};
+pub use observe::{NoObserver, PushObserver};
 pub use resource::Resource;
+pub use server::{Listener, ServeError, Server, ServerConfig};
 pub use source::{Changes, Client, Lookup, Refusal, ResourceFailure, ResourceSource, ResourceView};
 pub use static_source::StaticSource;
 pub use version::{SetVersion, Version};

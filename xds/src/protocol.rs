@@ -13,12 +13,14 @@ mod order;
 mod owed;
 mod refusal;
 mod sotw;
+mod state;
 mod wire;
 
 use std::time::Instant;
 
 pub use delta::DeltaState;
 pub use sotw::{FullSets, SotwState};
+pub(crate) use state::{Request, State};
 pub use wire::Message;
 
 use crate::names::{Name, TypeUrl};

@@ -1,0 +1,148 @@
+//! The gRPC services.
+//!
+//! ```text
+//! listener ─▶ service (path, authentication) ─▶ stream, one task each
+//! ```
+
+mod codec;
+mod config;
+mod listener;
+mod method;
+mod service;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::config::ServerConfig;
+pub use self::listener::Listener;
+use self::service::XdsService;
+use crate::auth::{Anonymous, Authenticator};
+use crate::clients::Clients;
+use crate::observe::{NoObserver, PushObserver};
+use crate::protocol::FullSets;
+use crate::source::ResourceSource;
+
+/// Serves one source to many clients. Clones are the same server: it may
+/// listen at several places.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// What every stream of a server needs.
+struct Shared {
+    config: ServerConfig,
+    source: Arc<dyn ResourceSource>,
+    observer: Arc<dyn PushObserver>,
+    clients: Clients,
+    sets: Arc<FullSets>,
+    streams: Semaphore,
+    next_stream: AtomicU64,
+    /// Makes nonces differ from those of other processes.
+    salt: u32,
+}
+
+/// Serving ended by an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("listening for xDS on {address}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The transport failed.
+    #[error("serving xDS")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+impl Server {
+    /// A server without metrics.
+    pub fn new(config: ServerConfig, source: Arc<dyn ResourceSource>) -> Server {
+        Server::observed(config, source, Clients::default(), Arc::new(NoObserver))
+    }
+
+    /// A server that lists its clients there, and tells the observer what happens.
+    pub fn observed(
+        config: ServerConfig,
+        source: Arc<dyn ResourceSource>,
+        clients: Clients,
+        observer: Arc<dyn PushObserver>,
+    ) -> Server {
+        let streams = Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS));
+        let salt = random_salt();
+        let shared = Shared {
+            config,
+            source,
+            observer,
+            clients,
+            sets: Arc::default(),
+            streams,
+            next_stream: AtomicU64::new(1),
+            salt,
+        };
+        Server { shared: Arc::new(shared) }
+    }
+
+    /// Everybody connected.
+    pub fn clients(&self) -> &Clients {
+        &self.shared.clients
+    }
+
+    /// The source that is served.
+    pub fn source(&self) -> &Arc<dyn ResourceSource> {
+        &self.shared.source
+    }
+
+    /// Serves everybody who reaches the listener, as nobody in particular.
+    pub async fn serve(
+        &self,
+        listener: Listener,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        self.serve_authenticated(listener, Arc::new(Anonymous), shutdown).await
+    }
+
+    /// Serves those whom the authenticator lets in, until shutdown; then ends
+    /// streams one after the other within the configured time, and returns
+    /// when all have ended.
+    pub async fn serve_authenticated(
+        &self,
+        listener: Listener,
+        authenticator: Arc<dyn Authenticator>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let tasks = TaskTracker::new();
+        let service =
+            XdsService::new(self.shared.clone(), authenticator, tasks.clone(), shutdown.clone());
+        let served = listener.serve(&self.shared.config, service, shutdown.clone()).await;
+        tasks.close();
+        tasks.wait().await;
+        served
+    }
+}
+
+impl Shared {
+    fn next_stream(&self) -> u64 {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A salt for the nonces of a stream.
+    fn salt_of(&self, stream: u64) -> u32 {
+        let mixed = xxhash_rust::xxh3::xxh3_64(&stream.to_le_bytes());
+        self.salt ^ u32::try_from(mixed & u64::from(u32::MAX)).expect("masked to 32 bits")
+    }
+}
+
+fn random_salt() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(0u8);
+    u32::try_from(random & u64::from(u32::MAX)).expect("masked to 32 bits")
+}

@@ -1,0 +1,75 @@
+//! Requests are decoded, responses are encoded already.
+
+use std::marker::PhantomData;
+
+use bytes::BufMut;
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use crate::protocol::Message;
+
+/// Idle streams keep their buffers, so these start small and grow when used.
+const BUFFER: usize = 512;
+const YIELD: usize = 32 << 10;
+
+#[derive(Debug)]
+pub(super) struct XdsCodec<R>(PhantomData<R>);
+
+impl<R> Default for XdsCodec<R> {
+    fn default() -> Self {
+        XdsCodec(PhantomData)
+    }
+}
+
+impl<R: prost::Message + Default + Send + 'static> Codec for XdsCodec<R> {
+    type Encode = Message;
+    type Decode = R;
+    type Encoder = Encoded;
+    type Decoder = Requests<R>;
+
+    fn encoder(&mut self) -> Encoded {
+        Encoded
+    }
+
+    fn decoder(&mut self) -> Requests<R> {
+        Requests(PhantomData)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Encoded;
+
+impl Encoder for Encoded {
+    type Item = Message;
+    type Error = Status;
+
+    fn encode(&mut self, message: Message, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(message.len());
+        for part in message.parts() {
+            out.put_slice(part);
+        }
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, YIELD)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Requests<R>(PhantomData<R>);
+
+impl<R: prost::Message + Default> Decoder for Requests<R> {
+    type Item = R;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<R>, Status> {
+        R::decode(from)
+            .map(Some)
+            .map_err(|error| Status::invalid_argument(format!("decoding a request: {error}")))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, YIELD)
+    }
+}

@@ -1,0 +1,46 @@
+//! Settings of a server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limits::Limits;
+
+/// Settings of a server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Names this server to its clients, in the first response of each stream.
+    pub identifier: Arc<str>,
+    /// Bounds per stream.
+    pub limits: Arc<Limits>,
+    /// Streams served at a time; further ones are told to come back.
+    pub max_streams: usize,
+    /// How long a stream may be open without its first request.
+    pub first_request: Duration,
+    /// How long a client may not read what is sent to it before its stream is ended.
+    pub stall: Duration,
+    /// Time between HTTP/2 pings.
+    pub keepalive_interval: Duration,
+    /// How long a ping may go without an answer before the connection is closed.
+    pub keepalive_timeout: Duration,
+    /// After this time, give or take a tenth, a stream is ended so that its
+    /// client may find a less loaded server.
+    pub max_stream_age: Option<Duration>,
+    /// Time over which streams are ended at shutdown.
+    pub drain: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            identifier: "mainstem".into(),
+            limits: Arc::default(),
+            max_streams: 100_000,
+            first_request: Duration::from_secs(15),
+            stall: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            max_stream_age: None,
+            drain: Duration::from_secs(1),
+        }
+    }
+}
