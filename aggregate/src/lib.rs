@@ -1,1 +1,45 @@
 //! The aggregate controller: many registries merged into one snapshot.
+//!
+//! ```text
+//! UpdateReceiver ─ Batch ─▶ held (per registry) ─ dirty keys ─▶ merge ─▶ Snapshot ─▶ one pointer ─▶ Snapshots
+//!                                                  ▲   │
+//!                    AggregateConfig ─ rules ──────┘   └ schedule: endpoints at once, the rest after quiet
+//! ```
+//!
+//! - `settings`, `rules`: what each registry may do, and their total order;
+//! - `held`: what each registry said last, and what an update of it touches;
+//! - `merge`: the contributions to one service made into one, pure;
+//! - `aggregate`: held state and snapshot together, still without time;
+//! - `schedule`, `readiness`, `status`: when to publish, when to be ready, since when;
+//! - `publish`, `run`: the pointer and the loop.
+//!
+//! Invariants:
+//! - The snapshot's content is a function of the configuration and of what the
+//!   registries hold, whatever the order in which it arrived; after any sequence
+//!   of changes it equals one merged from scratch.
+//! - A change costs what it touches: one endpoint merges one service again.
+//! - A registry that fails keeps everything that it brought.
+//! - Wherever one registry wins over another, a conflict names the loser.
+//! - Times stand beside the snapshot and decide no byte of it.
+
+mod aggregate;
+mod dirty;
+mod held;
+mod merge;
+mod publish;
+mod readiness;
+mod rules;
+mod run;
+mod schedule;
+mod settings;
+mod status;
+
+pub use aggregate::Aggregate;
+pub use dirty::Dirty;
+pub use merge::{Contribution, Merged, merge_service};
+pub use publish::{NoMoreSnapshots, SnapshotPublisher, Snapshots};
+pub use readiness::Readiness;
+pub use rules::{RegistryRules, Rules};
+pub use run::{Published, Publisher, channel, run};
+pub use settings::{AggregateConfig, Debounce, HostRule, RegistrySettings};
+pub use status::{RegistryStatus, Statuses};

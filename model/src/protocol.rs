@@ -3,6 +3,8 @@
 //! Sources: Istio's protocol selection (port name prefix, `appProtocol`) and
 //! Kubernetes' standard `kubernetes.io/*` application protocols (KEP-3726).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What is spoken on a port.
@@ -97,6 +99,25 @@ impl Protocol {
         }
     }
 
+    /// Its name, as in a port's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::HttpProxy => "http-proxy",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::GrpcWeb => "grpc-web",
+            Self::Https => "https",
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+            Self::Mongo => "mongo",
+            Self::Redis => "redis",
+            Self::Mysql => "mysql",
+            Self::Udp => "udp",
+            Self::Unspecified => "unspecified",
+        }
+    }
+
     /// Whether requests can be routed one by one.
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::HttpProxy | Self::Http2 | Self::Grpc | Self::GrpcWeb)
@@ -115,6 +136,12 @@ impl Protocol {
     /// Whether connections are passed as opaque bytes.
     pub fn is_tcp(self) -> bool {
         matches!(self, Self::Tcp | Self::Mongo | Self::Redis | Self::Mysql) || self.is_tls()
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
