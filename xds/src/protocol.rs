@@ -108,4 +108,4 @@ impl From<ProtocolError> for tonic::Status {
 }
 
 #[cfg(test)]
-mod model;
+mod harness;

@@ -145,6 +145,12 @@ impl SotwState {
         self.kinds.iter().all(|kind| kind.since().is_none() && kind.removing_since.is_none())
     }
 
+    #[cfg(test)]
+    fn shares_set_with(&self, other: &SotwState, type_url: &TypeUrl) -> bool {
+        let held = |state: &SotwState| state.kinds[state.position(type_url)?].held.clone();
+        held(self).zip(held(other)).is_some_and(|(one, two)| Arc::ptr_eq(&one, &two))
+    }
+
     fn position(&self, type_url: &str) -> Option<usize> {
         self.kinds.iter().position(|kind| *kind.type_url == *type_url)
     }

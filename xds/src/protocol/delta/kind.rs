@@ -345,10 +345,12 @@ impl Kind {
             Lookup::Found(resource) => self.add_found(&resource, terms, draft, Draft::add),
             Lookup::Loading => {}
             Lookup::Failed(failure) => {
-                if matches!(failure.code, tonic::Code::NotFound | tonic::Code::PermissionDenied) {
+                let lasting =
+                    matches!(failure.code, tonic::Code::NotFound | tonic::Code::PermissionDenied);
+                draft.fail(name, failure);
+                if lasting {
                     self.remove(name, draft);
                 }
-                draft.fail(name, failure);
             }
             Lookup::Absent if is_collection(name) => self.add_collection(name, view, terms, draft),
             Lookup::Absent if why == Why::Changed => {

@@ -1,0 +1,75 @@
+//! Make before break, and warming.
+
+use mainstem_proto::envoy::config::cluster::v3::{Cluster, cluster::EdsClusterConfig};
+use pretty_assertions::assert_eq;
+
+use super::*;
+
+fn settled() -> Sotw {
+    let source = source(&CDS, &["c=c1"]);
+    change(&source, &EDS, &["c=e1"]);
+    change(&source, &LDS, &["l=l1"]);
+    change(&source, &RDS, &["r=r1"]);
+    let mut client = Sotw::new(&source);
+    for (type_url, names) in [(CDS, vec![]), (EDS, vec!["c", "d"]), (LDS, vec![]), (RDS, vec!["r"])]
+    {
+        ask(&mut client, &type_url, &names);
+        ask(&mut client, &type_url, &names);
+    }
+    assert!(client.state.settled());
+    client
+}
+
+#[test]
+fn rule_23_clusters_are_accepted_before_routes_change() {
+    let mut client = settled();
+    change(&client.source, &RDS, &["r=r2"]);
+    assert_eq!(client.change(&CDS, &["d=d1"]), ["CDS c1 d1"]);
+    assert_eq!(ask(&mut client, &CDS, &[]), ["RDS r2"]);
+}
+
+#[test]
+fn rule_23_a_cluster_goes_when_nothing_refers_to_it_any_more() {
+    let mut client = settled();
+    change(&client.source, &RDS, &["r=r2"]);
+    change(&client.source, &CDS, &["d=d1"]);
+    assert_eq!(client.change(&CDS, &["-c"]), ["CDS c1 d1"]);
+    assert_eq!(ask(&mut client, &CDS, &[]), ["RDS r2"]);
+    assert_eq!(ask(&mut client, &RDS, &["r"]), ["CDS d1"]);
+    assert_eq!(ask(&mut client, &CDS, &[]), NOTHING);
+    assert!(client.state.settled());
+}
+
+#[test]
+fn rule_23_a_cluster_that_nothing_ever_referred_to_goes_at_once() {
+    let mut client = settled();
+    assert_eq!(client.change(&CDS, &["-c"]), ["CDS"]);
+}
+
+#[test]
+fn rule_24_a_changed_cluster_gets_its_endpoints_again() {
+    let cluster = |change: &str| {
+        let eds_cluster_config = Some(EdsClusterConfig::default());
+        let cluster = Cluster {
+            name: "c".into(),
+            eds_cluster_config,
+            alt_stat_name: change.into(),
+            ..Default::default()
+        };
+        Resource::of("c", &cluster)
+    };
+    let source = source(&EDS, &["c=1", "d=1"]);
+    source.set(cluster("1"));
+    let mut client = Sotw::new(&source);
+    ask(&mut client, &CDS, &[]);
+    ask(&mut client, &CDS, &[]);
+    ask(&mut client, &EDS, &["c", "d"]);
+    ask(&mut client, &EDS, &["c", "d"]);
+    source.set(cluster("2"));
+    assert_eq!(client.poll().len(), 2);
+    assert_eq!(client.latest[&EDS].resources.len(), 1);
+    // An unchanged cluster beside a changed one needs nothing.
+    ask(&mut client, &CDS, &[]);
+    ask(&mut client, &EDS, &["c", "d"]);
+    assert_eq!(client.change(&CDS, &["other=1"]).len(), 1);
+}
