@@ -1,2 +1,2 @@
-//! Mainstem.
+//! The program `mainstem`.
 fn main() {}

@@ -1,0 +1,143 @@
+//! The configuration: one YAML or JSON file, environment variables over it,
+//! checked as a whole.
+//!
+//! ```text
+//! file ─▶ tree (every node knows its line) ◀─ environment
+//!           │ decode, section by section
+//!           ▼
+//!        Config, or every Problem found, each at its place
+//! ```
+//!
+//! Invariants:
+//! - Reading a configuration has no effect; who has one may use all of it.
+//! - What is misspelt, twice there or out of range is an error, never a default.
+
+mod addresses;
+mod decode;
+mod environment;
+mod provider;
+mod read;
+mod registry;
+mod report;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod watch;
+
+use std::path::PathBuf;
+
+use mainstem_aggregate::{AggregateConfig, Debounce};
+use mainstem_model::{ClusterId, MeshSettings, RegistryId, TimeSpan};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use addresses::ListenAddress;
+pub use provider::{AdapterConfig, PROVIDERS, Provider};
+pub use read::{Input, Loaded};
+pub use registry::{Common, RegistryConfig};
+pub use report::{ConfigError, Document, Problem};
+pub use schema::{schema, variables};
+pub use tree::Place;
+pub use watch::ConfigWatch;
+
+/// Everything that `mainstem serve` is told.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The ClusterID of this control plane's own cluster: its Kubernetes registry
+    /// comes before all others, and a proxy that names no cluster belongs to it.
+    pub cluster: ClusterId,
+    /// Where proxies are served.
+    pub xds: XdsConfig,
+    /// Where operators are served.
+    pub admin: AdminConfig,
+    /// When changes are published.
+    pub publish: PublishConfig,
+    /// Settings of the whole mesh.
+    #[schemars(skip)]
+    pub mesh: MeshSettings,
+    /// The registries, in the order written.
+    #[schemars(skip)]
+    pub registries: Vec<RegistryConfig>,
+    /// The files beside the configuration file that it was read from.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Where proxies are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct XdsConfig {
+    /// Address and port of the xDS server, without TLS. Default: `127.0.0.1:15010`.
+    pub address: ListenAddress,
+}
+
+impl Default for XdsConfig {
+    fn default() -> Self {
+        Self { address: ListenAddress::loopback(15010) }
+    }
+}
+
+/// Where operators are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Address and port of the admin API, readiness and metrics. Default: `127.0.0.1:15014`.
+    pub address: ListenAddress,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { address: ListenAddress::loopback(15014) }
+    }
+}
+
+/// When changes are published. Endpoints go out at once; services and
+/// configuration wait for a moment of quiet, so that objects applied together
+/// arrive together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PublishConfig {
+    /// The quiet that services and configuration wait for. Default: `10ms`.
+    pub quiet: TimeSpan,
+    /// How long they wait at most. Default: `100ms`.
+    pub longest: TimeSpan,
+    /// The least time between two publications. Default: `1ms`.
+    pub spacing: TimeSpan,
+}
+
+impl Default for PublishConfig {
+    fn default() -> Self {
+        let Debounce { quiet, longest, spacing } = Debounce::default();
+        Self { quiet: quiet.into(), longest: longest.into(), spacing: spacing.into() }
+    }
+}
+
+impl Config {
+    /// What the aggregate is told.
+    pub fn aggregate(&self) -> AggregateConfig {
+        AggregateConfig {
+            cluster: self.cluster.clone(),
+            registries: self.registries.iter().map(RegistryConfig::settings).collect(),
+            mesh: self.mesh.clone(),
+            debounce: Debounce {
+                quiet: self.publish.quiet.duration(),
+                longest: self.publish.longest.duration(),
+                spacing: self.publish.spacing.duration(),
+            },
+        }
+    }
+
+    /// The registry of this name.
+    pub fn registry(&self, id: &RegistryId) -> Option<&RegistryConfig> {
+        self.registries.iter().find(|registry| registry.id == *id)
+    }
+}
+
+/// How YAML is read: `y` and `no` are text, and errors come without a snippet,
+/// since they are shown with one of our own.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true, with_snippet: false }
+}

@@ -1,0 +1,68 @@
+//! The kinds of registries, each with its adapter's own settings.
+
+use mainstem_consul::{ConsulAdapter, ConsulConfig};
+use mainstem_file::{FileAdapter, FileConfig};
+use mainstem_kubernetes::{KubernetesAdapter, KubernetesConfig};
+use mainstem_registry::Adapter;
+use schemars::{Schema, schema_for};
+use serde::Serialize;
+
+use super::decode::{Fault, decode};
+use super::tree::Node;
+
+/// A kind of registry.
+#[derive(Debug)]
+pub struct Provider {
+    /// What `type` says, and the first part of the registry's name.
+    pub name: &'static str,
+    /// Settings that are paths of files; a dot leads into a mapping.
+    pub paths: &'static [&'static str],
+    /// The schema of its settings.
+    pub schema: fn() -> Schema,
+    pub(super) decode: fn(&Node) -> Result<AdapterConfig, Fault>,
+}
+
+/// All kinds, in alphabetical order.
+pub const PROVIDERS: &[Provider] = &[
+    Provider {
+        name: mainstem_consul::PROVIDER,
+        paths: &["tokenFile", "tls.ca", "tls.cert", "tls.key"],
+        schema: || schema_for!(ConsulConfig),
+        decode: |node| decode(node).map(AdapterConfig::Consul),
+    },
+    Provider {
+        name: mainstem_file::PROVIDER,
+        paths: &["path"],
+        schema: || schema_for!(FileConfig),
+        decode: |node| decode(node).map(AdapterConfig::File),
+    },
+    Provider {
+        name: mainstem_kubernetes::PROVIDER,
+        paths: &["kubeconfig"],
+        schema: || schema_for!(KubernetesConfig),
+        decode: |node| decode(node).map(AdapterConfig::Kubernetes),
+    },
+];
+
+/// An adapter's own settings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AdapterConfig {
+    /// Of a Consul datacenter.
+    Consul(ConsulConfig),
+    /// Of files.
+    File(FileConfig),
+    /// Of a Kubernetes cluster.
+    Kubernetes(KubernetesConfig),
+}
+
+impl AdapterConfig {
+    /// An adapter that follows the registry.
+    pub fn adapter(&self) -> Box<dyn Adapter> {
+        match self.clone() {
+            Self::Consul(config) => Box::new(ConsulAdapter::new(config)),
+            Self::File(config) => Box::new(FileAdapter::new(config)),
+            Self::Kubernetes(config) => Box::new(KubernetesAdapter::new(config)),
+        }
+    }
+}
