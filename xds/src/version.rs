@@ -59,6 +59,12 @@ impl SetVersion {
         self.0 = self.0.wrapping_sub(entry(name, version));
     }
 
+    /// The version of a set whose sum somebody else keeps: of the 128-bit xxh3
+    /// hashes of each resource's version (little-endian) and name.
+    pub fn from_sum(sum: u128) -> SetVersion {
+        SetVersion(sum)
+    }
+
     /// The version of these resources, each of another name.
     pub fn of<'a>(entries: impl IntoIterator<Item = (&'a str, Version)>) -> SetVersion {
         let mut set = SetVersion::default();
