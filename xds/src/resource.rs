@@ -159,11 +159,6 @@ impl Resource {
         [self.head.slice(self.any_at..), self.body.clone()]
     }
 
-    /// Bytes of the wire form in a delta response.
-    pub(crate) fn delta_len(&self) -> usize {
-        self.head.len() + self.body.len()
-    }
-
     fn build(
         type_url: TypeUrl,
         name: Name,
