@@ -1,0 +1,97 @@
+//! Load assignments: a service port's endpoints as one client gets them.
+//!
+//! ```text
+//!  EndpointSet ─ select ─▶ reachable endpoints ─ network ─▶ members ─ arrange ─▶ groups ─ encode ─▶ bytes
+//!               port, node, address              gateways            priority,
+//!               kind                             stand in            locality, weight
+//! ```
+
+mod arrange;
+mod encode;
+mod network;
+mod view;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mainstem_model::{Address, Endpoint, EndpointSet, Port, Resolution, Service};
+
+pub(crate) use network::Gateways;
+pub(crate) use view::{EndpointView, Needs, Place};
+
+use crate::names;
+
+/// The load assignment of a service port that is served by EDS.
+///
+/// Endpoints that have to be resolved first are left out: EDS carries none.
+pub(crate) fn load_assignment(
+    service: &Service,
+    port: &Port,
+    endpoints: Option<&EndpointSet>,
+    view: &EndpointView,
+    gateways: &Gateways,
+) -> Bytes {
+    let of_port = endpoints.map_or(&[][..], |set| set.of_port(port.number));
+    let reachable = of_port.iter().filter(|endpoint| {
+        on_node(service, endpoint, view) && !matches!(endpoint.address, Address::Host(_))
+    });
+    assignment(service, port, reachable, view, gateways)
+}
+
+/// The load assignment that stands inside a cluster whose names the proxy resolves.
+///
+/// Unix sockets and wildcard names are left out: neither can be resolved. With `only_first`, one
+/// endpoint is left: the first by priority, locality and address.
+pub(crate) fn inlined(
+    service: &Service,
+    port: &Port,
+    endpoints: Option<&EndpointSet>,
+    view: &EndpointView,
+    gateways: &Gateways,
+    only_first: bool,
+) -> Bytes {
+    let of_port = endpoints.map_or(&[][..], |set| set.of_port(port.number));
+    let resolvable = of_port.iter().filter(|endpoint| match &endpoint.address {
+        Address::Ip(_) => true,
+        Address::Host(host) => !host.is_wildcard(),
+        Address::Unix(_) => false,
+    });
+    let members = network::members(resolvable, view, gateways);
+    let mut groups = arrange::groups(service, members, view);
+    if only_first {
+        groups.truncate(1);
+        groups.iter_mut().for_each(arrange::Group::keep_first);
+    }
+    encode::load_assignment(&names::outbound(port.number, service.hostname()), &groups)
+}
+
+fn assignment<'a>(
+    service: &Service,
+    port: &Port,
+    endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
+    view: &EndpointView,
+    gateways: &'a Gateways,
+) -> Bytes {
+    let members = network::members(endpoints, view, gateways);
+    let groups = arrange::groups(service, members, view);
+    encode::load_assignment(&names::outbound(port.number, service.hostname()), &groups)
+}
+
+/// Whether a client on the view's node may use the endpoint.
+fn on_node(service: &Service, endpoint: &Endpoint, view: &EndpointView) -> bool {
+    !service.node_local || endpoint.node.is_some() && endpoint.node == view.node
+}
+
+/// How proxies find the service's endpoints in fact: a client-side service all
+/// of whose endpoints are host names is resolved by the proxy.
+pub(crate) fn resolution(service: &Service, endpoints: Option<&EndpointSet>) -> Resolution {
+    let endpoints = endpoints.map_or(&[][..], EndpointSet::endpoints);
+    let all_names = endpoints.iter().all(|e| matches!(e.address, Address::Host(_)));
+    match service.resolution {
+        Resolution::ClientSide if !endpoints.is_empty() && all_names => Resolution::Dns,
+        declared => declared,
+    }
+}
+
+#[cfg(test)]
+mod tests;

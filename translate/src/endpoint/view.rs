@@ -1,0 +1,98 @@
+//! What of a client its endpoints depend on.
+
+use mainstem_model::{
+    Endpoint, Locality, NetworkId, NodeName, Proxy, Service, Snapshot, TrafficDistribution,
+};
+
+/// Where a client is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// The network that it reaches directly.
+    pub network: NetworkId,
+    /// Where it runs.
+    pub locality: Locality,
+    /// The host that it runs on.
+    pub node: Option<NodeName>,
+}
+
+impl Place {
+    /// Where a proxy is: by its own word, else where its workload runs.
+    pub(crate) fn of(proxy: &Proxy, snapshot: &Snapshot) -> Self {
+        let workload = snapshot.workload_of(proxy);
+        let locality = match workload {
+            Some(workload) if proxy.locality.is_unknown() => workload.locality.clone(),
+            _ => proxy.locality.clone(),
+        };
+        let node = proxy.metadata.node_name.clone();
+        let node = node.or_else(|| workload.and_then(|workload| workload.node.clone()));
+        Self { network: proxy.network.clone(), locality, node }
+    }
+}
+
+/// What a service's endpoints depend on, beside the client's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Needs {
+    /// The client's locality.
+    pub locality: bool,
+    /// The client's node.
+    pub node: bool,
+}
+
+impl Needs {
+    pub(crate) fn of(service: &Service) -> Self {
+        let same_node = service.distribution == TrafficDistribution::PreferSameNode;
+        Self {
+            locality: service.distribution != TrafficDistribution::Unset,
+            node: service.node_local || same_node,
+        }
+    }
+
+    pub(crate) fn any(self) -> bool {
+        self.locality || self.node
+    }
+}
+
+/// The part of a client's place that one service's endpoints depend on: clients
+/// with equal views get equal bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct EndpointView {
+    /// None where every network is reached alike.
+    pub network: Option<NetworkId>,
+    /// None where it does not matter.
+    pub locality: Option<Locality>,
+    /// None where it does not matter, or is unknown.
+    pub node: Option<NodeName>,
+}
+
+impl EndpointView {
+    /// The view from `place` on `service`.
+    pub(crate) fn of(service: &Service, place: &Place) -> Self {
+        let needs = Needs::of(service);
+        Self {
+            network: Some(place.network.clone()),
+            locality: needs.locality.then(|| place.locality.clone()),
+            node: if needs.node { place.node.clone() } else { None },
+        }
+    }
+
+    /// How far an endpoint is by the service's `trafficDistribution`: 0 is
+    /// nearest. What counts, from the widest on: network, region, zone and, for
+    /// the same node, subzone and node; each only if all before it agree.
+    pub(crate) fn distance(&self, service: &Service, endpoint: &Endpoint) -> u8 {
+        let (Some(here), there) = (&self.locality, &endpoint.locality) else { return 0 };
+        let agreements = [
+            self.network.as_ref().is_none_or(|network| *network == endpoint.network),
+            here.region() == there.region(),
+            here.zone() == there.zone(),
+            here.subzone() == there.subzone(),
+            self.node.is_some() && self.node == endpoint.node,
+        ];
+        let steps = match service.distribution {
+            TrafficDistribution::Unset => &[],
+            TrafficDistribution::PreferSameZone => &agreements[..3],
+            TrafficDistribution::PreferSameNode => &agreements[..],
+        };
+        let agreed = steps.iter().take_while(|agrees| **agrees).count();
+        u8::try_from(steps.len() - agreed).expect("there are five steps at most")
+    }
+}

@@ -1,0 +1,36 @@
+//! The types of resources that are translated.
+
+use mainstem_proto::type_url;
+
+/// A type of resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Clusters (CDS).
+    Cluster,
+    /// Load assignments (EDS).
+    LoadAssignment,
+    /// Listeners (LDS).
+    Listener,
+    /// Route configurations (RDS).
+    Route,
+}
+
+impl Kind {
+    /// All, in the order in which a client should learn of them.
+    pub const ALL: [Self; 4] = [Self::Cluster, Self::LoadAssignment, Self::Listener, Self::Route];
+
+    /// The type URL under which such resources travel.
+    pub const fn type_url(self) -> &'static str {
+        match self {
+            Self::Cluster => type_url::CLUSTER,
+            Self::LoadAssignment => type_url::CLUSTER_LOAD_ASSIGNMENT,
+            Self::Listener => type_url::LISTENER,
+            Self::Route => type_url::ROUTE_CONFIGURATION,
+        }
+    }
+
+    /// The kind of this type URL, if it is translated.
+    pub fn of_type_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+}

@@ -1,0 +1,186 @@
+//! Scopes: who is told what, built once for all who are told the same.
+//!
+//! ```text
+//!  proxy ─ placement ─▶ its scopes, one or two per type of resource
+//!                          outbound clusters   namespace, network
+//!                          inbound clusters    the ports of its workload
+//!                          endpoints           namespace, network; near ones also locality, node
+//!                          …
+//!  proxies in the same scopes ─▶ a group: one Moment for all of them
+//!
+//!  snapshot ─ update ─▶ each scope rebuilds what the changes touch ─▶ State′ (shares the rest)
+//!                       each group whose scopes changed            ─▶ Moment′
+//!                       proxies whose own workload changed         ─▶ another group
+//! ```
+//!
+//! Invariants:
+//! - A [`Moment`] is out of one snapshot, for all types.
+//! - Equal resources are one value, in whatever scopes they are.
+//! - A scope lives while a proxy is in it.
+//! - After any sequence of updates every scope equals one built from scratch.
+
+mod clusters;
+mod core;
+mod endpoints;
+mod inbound;
+mod members;
+mod memo;
+mod ordered;
+mod placement;
+mod recipe;
+mod state;
+mod view;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use mainstem_model::{Proxy, Snapshot};
+use parking_lot::{Mutex, RwLock};
+
+use self::core::Core;
+pub use view::{Moment, View};
+
+use crate::Settings;
+
+type ProxyId = u64;
+
+/// The scopes of all connected proxies, at the latest snapshot.
+pub struct Scopes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Mutex<Core>,
+    /// Proxies that left while the lock was taken.
+    gone: Mutex<Vec<ProxyId>>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Connected proxies.
+    pub proxies: usize,
+    /// Groups of proxies that are told the same.
+    pub groups: usize,
+    /// Scopes.
+    pub scopes: usize,
+    /// Distinct resources.
+    pub resources: usize,
+}
+
+impl Scopes {
+    /// No scopes yet, at `snapshot`.
+    pub fn new(settings: Settings, snapshot: Arc<Snapshot>) -> Self {
+        let core = Mutex::new(Core::new(settings, snapshot));
+        Self { inner: Arc::new(Inner { core, gone: Mutex::default() }) }
+    }
+
+    /// A proxy connects. It is told things until the handle is dropped.
+    pub fn attach(&self, proxy: Proxy) -> Arc<Attached> {
+        let mut core = self.inner.core.lock();
+        self.inner.bury(&mut core);
+        core.attach(proxy, |id, proxy, group| {
+            let inner = Arc::downgrade(&self.inner);
+            Arc::new(Attached { id, proxy, group: RwLock::new(group), inner })
+        })
+    }
+
+    /// Moves on to a newer snapshot. Returns the proxies that are told
+    /// something else than before; an older snapshot changes nothing.
+    pub fn update(&self, snapshot: &Arc<Snapshot>) -> Vec<Arc<Attached>> {
+        let mut core = self.inner.core.lock();
+        self.inner.bury(&mut core);
+        core.update(snapshot)
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        let mut core = self.inner.core.lock();
+        self.inner.bury(&mut core);
+        core.counts()
+    }
+}
+
+impl Inner {
+    fn bury(&self, core: &mut Core) {
+        let gone = std::mem::take(&mut *self.gone.lock());
+        for id in gone {
+            core.detach(id);
+        }
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scopes").finish_non_exhaustive()
+    }
+}
+
+/// Proxies in the same scopes.
+#[derive(Debug)]
+struct Group {
+    id: u64,
+    moment: RwLock<Arc<Moment>>,
+}
+
+impl Group {
+    fn moment(&self) -> Arc<Moment> {
+        self.moment.read().clone()
+    }
+
+    fn set_moment(&self, moment: Arc<Moment>) {
+        *self.moment.write() = moment;
+    }
+}
+
+/// A connected proxy.
+pub struct Attached {
+    id: ProxyId,
+    proxy: Arc<Proxy>,
+    group: RwLock<Arc<Group>>,
+    inner: Weak<Inner>,
+}
+
+impl Attached {
+    /// A number that no other connection of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The proxy.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// What the proxy is told now.
+    pub fn moment(&self) -> Arc<Moment> {
+        self.group.read().moment()
+    }
+
+    /// Proxies with the same number are told the same.
+    pub fn group(&self) -> u64 {
+        self.group.read().id
+    }
+
+    fn set_group(&self, group: Arc<Group>) {
+        *self.group.write() = group;
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        inner.gone.lock().push(self.id);
+        // Whoever holds the lock may be the one who drops this; it is buried
+        // next time then.
+        if let Some(mut core) = inner.core.try_lock() {
+            inner.bury(&mut core);
+        }
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("id", &self.id).field("proxy", &self.proxy.id).finish()
+    }
+}

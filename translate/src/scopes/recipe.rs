@@ -1,0 +1,122 @@
+//! How a scope's resources are made, and made again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mainstem_model::{ChangeSet, Hostname, NamespaceName, Service, Snapshot};
+use rustc_hash::FxHashMap;
+
+use super::memo::Memo;
+use super::state::Edit;
+use crate::endpoint::{Gateways, Needs};
+use crate::resource::Interner;
+use crate::{Kind, Resource, Settings, visible};
+
+/// The resources of one scope: a type of resource, and what of a proxy it depends on.
+///
+/// After any sequence of changes, what was built and edited equals what
+/// [`build`](Self::build) gives.
+pub(crate) trait Recipe: Send {
+    /// All resources, from scratch.
+    fn build(&mut self, context: &mut Context<'_>) -> Vec<Arc<Resource>>;
+
+    /// What `changes` touch. Never called when mesh settings or gateways
+    /// changed: then all is built from scratch.
+    fn rebuild(&mut self, context: &mut Context<'_>, changes: &Changes<'_>) -> Vec<Edit>;
+}
+
+/// What changed between two snapshots.
+pub(crate) struct Changes<'a> {
+    /// The snapshot before.
+    pub before: &'a Snapshot,
+    /// The keys that differ.
+    pub set: &'a ChangeSet,
+    /// The host names whose definition changed.
+    pub defined: Vec<Hostname>,
+    /// The host names whose definition or endpoints changed.
+    pub touched: Vec<Hostname>,
+    /// Whether a service that depends on a client's place is among the touched,
+    /// before or after.
+    pub near: bool,
+}
+
+impl<'a> Changes<'a> {
+    pub(crate) fn new(before: &'a Snapshot, after: &Snapshot, set: &'a ChangeSet) -> Self {
+        let hosts = |keys: &mut dyn Iterator<Item = &mainstem_model::ServiceKey>| {
+            let mut hosts: Vec<Hostname> = keys.map(|key| key.hostname().clone()).collect();
+            hosts.sort();
+            hosts.dedup();
+            hosts
+        };
+        let touched = hosts(&mut set.services.union(&set.endpoints));
+        let named = |snapshot: &Snapshot| {
+            let services = touched.iter().flat_map(|host| snapshot.services_named(host));
+            services.into_iter().any(|service| Needs::of(service).any())
+        };
+        let near = named(before) || named(after);
+        Self { before, set, defined: hosts(&mut set.services.iter()), touched, near }
+    }
+}
+
+/// What all recipes share while a snapshot is being translated.
+pub(crate) struct Context<'a> {
+    pub snapshot: &'a Snapshot,
+    pub gateways: &'a Gateways,
+    pub settings: &'a Settings,
+    pub shared: &'a mut Shared,
+}
+
+/// What outlives a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub interner: Interner,
+    pub memo: Memo,
+    /// The visible services per namespace; emptied when a service changes.
+    pub visible: FxHashMap<NamespaceName, Visible>,
+}
+
+/// What a client in one namespace sees.
+#[derive(Clone, Debug)]
+pub(crate) struct Visible {
+    /// In order of host name, each once.
+    pub all: Arc<[Arc<Service>]>,
+    /// Those of them that depend on the client's place.
+    pub near: Arc<[Arc<Service>]>,
+}
+
+impl Context<'_> {
+    /// The services that a client in `namespace` sees.
+    pub(crate) fn visible(&mut self, namespace: &NamespaceName) -> Visible {
+        if let Some(known) = self.shared.visible.get(namespace) {
+            return known.clone();
+        }
+        let all: Arc<[_]> = visible::all(self.snapshot, namespace).into_iter().cloned().collect();
+        let near = all.iter().filter(|service| Needs::of(service).any()).cloned().collect();
+        let visible = Visible { all, near };
+        self.shared.visible.insert(namespace.clone(), visible.clone());
+        visible
+    }
+
+    /// A resource, shared with every scope that has an equal one.
+    pub(crate) fn resource(
+        &mut self,
+        kind: Kind,
+        name: impl Into<Arc<str>>,
+        body: Bytes,
+    ) -> Arc<Resource> {
+        self.shared.interner.intern(Resource::new(kind, name, body))
+    }
+}
+
+/// The edits that lead from resources of these names to these resources.
+pub(crate) fn edits(
+    before: impl IntoIterator<Item = String>,
+    after: Vec<Arc<Resource>>,
+) -> impl Iterator<Item = Edit> {
+    let gone: Vec<Edit> = before
+        .into_iter()
+        .filter(|name| after.iter().all(|resource| *resource.name != **name))
+        .map(|name| Edit::Remove(name.into()))
+        .collect();
+    gone.into_iter().chain(after.into_iter().map(Edit::Put))
+}

@@ -1,0 +1,112 @@
+//! What one proxy is told at one moment, for whoever sends it.
+
+use std::sync::{Arc, LazyLock};
+
+use mainstem_model::Generation;
+
+use super::state::State;
+use crate::{Kind, Resource};
+
+static NOTHING: LazyLock<Arc<State>> = LazyLock::new(Arc::default);
+
+pub(crate) fn nothing() -> Arc<State> {
+    NOTHING.clone()
+}
+
+/// All resources of a proxy, of all types, out of one snapshot.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    generation: Generation,
+    views: [View; Kind::ALL.len()],
+}
+
+impl Moment {
+    pub(super) fn new(generation: Generation, views: [View; Kind::ALL.len()]) -> Self {
+        Self { generation, views }
+    }
+
+    /// The snapshot's generation: that of the last one that changed anything here.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The resources of one type.
+    pub fn view(&self, kind: Kind) -> &View {
+        &self.views[kind as usize]
+    }
+
+    /// The names that differ from an earlier moment of the same proxy, per type.
+    pub fn changes_since(&self, earlier: &Self) -> impl Iterator<Item = (Kind, Vec<Arc<str>>)> {
+        Kind::ALL.into_iter().filter_map(|kind| {
+            let names = self.view(kind).changes_since(earlier.view(kind));
+            (!names.is_empty()).then_some((kind, names))
+        })
+    }
+}
+
+/// All resources of one type. A clone copies two pointers. Holding one keeps
+/// its resources, and of its scopes' structure only what changed since.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Of two scopes with no name in common.
+    states: [Arc<State>; 2],
+}
+
+impl View {
+    pub(super) fn new(states: [Arc<State>; 2]) -> Self {
+        Self { states }
+    }
+
+    /// The resource of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.states.iter().find_map(|state| state.get(name))
+    }
+
+    /// All, in order of names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        let [a, b] = &self.states;
+        let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+        std::iter::from_fn(move || match (a.peek(), b.peek()) {
+            (Some(x), Some(y)) if y.name < x.name => b.next(),
+            (Some(_), _) => a.next(),
+            (None, _) => b.next(),
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.states.iter().map(|state| state.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The version of all of them: the wrapping sum of [`Resource::weight`].
+    /// Depends on content alone, and is kept, not computed.
+    pub fn version(&self) -> u128 {
+        self.states.iter().fold(0u128, |sum, state| sum.wrapping_add(state.version()))
+    }
+
+    /// The names that differ from an `earlier` view, in order.
+    pub fn changes_since(&self, earlier: &Self) -> Vec<Arc<str>> {
+        let pairs = self.states.iter().zip(&earlier.states);
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for (now, then) in pairs.filter(|(now, then)| !Arc::ptr_eq(now, then)) {
+            names.extend(now.changes_since(then));
+        }
+        names.sort();
+        names.dedup();
+        // What went from one scope to the other may be the same.
+        let version = |view: &Self, name: &str| view.get(name).map(|r| r.version);
+        names.retain(|name| version(self, name) != version(earlier, name));
+        names
+    }
+
+    /// Whether nothing was even touched since `earlier`; a false answer may
+    /// still mean that all content is equal.
+    pub fn is_same(&self, earlier: &Self) -> bool {
+        self.states.iter().zip(&earlier.states).all(|(now, then)| Arc::ptr_eq(now, then))
+    }
+}
