@@ -173,3 +173,6 @@ fn put_first(draft: &mut Draft, key: &Key, value: Option<Value>) {
         (Key::Service(_) | Key::Endpoints(_), _) | (_, Some(_)) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

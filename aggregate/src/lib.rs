@@ -24,6 +24,8 @@
 
 mod aggregate;
 mod dirty;
+#[cfg(test)]
+mod fixtures;
 mod held;
 mod merge;
 mod publish;
