@@ -102,7 +102,7 @@ impl Aggregate {
         if dirty.mesh {
             draft.set_mesh(self.config.mesh.clone());
         }
-        for key in dirty.services.iter().chain(&dirty.endpoints) {
+        for key in dirty.merged() {
             put_merged(&mut draft, key, self.merge(key));
         }
         for key in &dirty.others {

@@ -10,8 +10,10 @@ use rustc_hash::FxHashSet;
 pub struct Dirty {
     /// Services of which nothing but endpoints changed.
     pub endpoints: FxHashSet<ServiceKey>,
-    /// Services whose definition changed, or of which only revisions did.
+    /// Services whose definition changed.
     pub services: FxHashSet<ServiceKey>,
+    /// Services of which only revisions changed.
+    pub revisions: FxHashSet<ServiceKey>,
     /// Keys of everything else.
     pub others: FxHashSet<Key>,
     /// Registries whose state or counts changed.
@@ -28,26 +30,46 @@ impl Dirty {
 
     /// Whether something is among it that waits for a moment of quiet.
     pub fn settles(&self) -> bool {
-        !self.services.is_empty() || !self.others.is_empty() || self.mesh
+        !(self.services.is_empty() && self.revisions.is_empty() && self.others.is_empty())
+            || self.mesh
+    }
+
+    /// Every service that has to be merged again, each once.
+    pub(crate) fn merged(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.services.iter().chain(&self.endpoints).chain(&self.revisions)
     }
 
     /// Marks a key; `content` tells whether more than its revision changed.
     pub(crate) fn mark(&mut self, key: &Key, content: bool) {
         match key {
-            Key::Service(service) => self.mark_service(service),
-            Key::Endpoints(service) if !content => self.mark_service(service),
-            Key::Endpoints(service) => {
-                if !self.services.contains(service) {
-                    self.endpoints.insert(service.clone());
-                }
+            Key::Service(service) | Key::Endpoints(service) if !content => {
+                self.mark_revision(service.clone());
             }
+            Key::Service(service) => self.mark_service(service.clone()),
+            Key::Endpoints(service) => self.mark_endpoints(service.clone()),
             other => drop(self.others.insert(other.clone())),
         }
     }
 
-    fn mark_service(&mut self, service: &ServiceKey) {
-        self.endpoints.remove(service);
-        self.services.insert(service.clone());
+    // A service stands in the weightiest of the three sets alone.
+
+    fn mark_service(&mut self, service: ServiceKey) {
+        self.endpoints.remove(&service);
+        self.revisions.remove(&service);
+        self.services.insert(service);
+    }
+
+    fn mark_endpoints(&mut self, service: ServiceKey) {
+        self.revisions.remove(&service);
+        if !self.services.contains(&service) {
+            self.endpoints.insert(service);
+        }
+    }
+
+    fn mark_revision(&mut self, service: ServiceKey) {
+        if !self.services.contains(&service) && !self.endpoints.contains(&service) {
+            self.revisions.insert(service);
+        }
     }
 }
 
@@ -64,14 +86,20 @@ pub(crate) struct Pending {
 impl Pending {
     pub(crate) fn add(&mut self, dirty: Dirty) {
         let settles = dirty.settles();
-        let Dirty { endpoints, services, others, registries, mesh } = dirty;
+        let Dirty { endpoints, services, revisions, others, registries, mesh } = dirty;
         for service in services {
             self.at_once.endpoints.remove(&service);
-            self.settling.services.insert(service);
+            self.settling.mark_service(service);
         }
         for service in endpoints {
             if !self.settling.services.contains(&service) {
+                self.settling.revisions.remove(&service);
                 self.at_once.endpoints.insert(service);
+            }
+        }
+        for service in revisions {
+            if !self.at_once.endpoints.contains(&service) {
+                self.settling.mark_revision(service);
             }
         }
         self.settling.others.extend(others);

@@ -46,8 +46,8 @@ fn a_complete_state_touches_what_differs() {
     let second = replace(vec![a_service(), Value::Endpoints(two_slices())], vec![]).to_vec();
     let (held, dirty) = after(vec![first, second]);
     assert_eq!(addresses(&held), ["80 10.0.0.1:1", "80 10.0.0.2:1"]);
-    assert!(dirty.endpoints.is_empty(), "they wait with the service");
-    assert_eq!(dirty.services.len(), 2);
+    assert_eq!(Vec::from_iter(&dirty.endpoints), [&key(WEB)]);
+    assert_eq!(Vec::from_iter(&dirty.services), [&key("shop/db.shop.svc")]);
     assert_eq!((held.state().services, held.state().endpoints), (1, 2));
 }
 
@@ -57,7 +57,7 @@ fn an_endpoint_change_waits_for_nothing_and_a_mere_revision_does() {
     let (_, dirty) = after(vec![first.clone(), vec![put_endpoints(two_slices())]]);
     assert_eq!((dirty.endpoints.len(), dirty.settles()), (1, false));
     let (_, dirty) = after(vec![first.clone(), first]);
-    assert_eq!((dirty.endpoints.len(), dirty.services.len()), (0, 1));
+    assert_eq!((dirty.endpoints.len(), dirty.revisions.len(), dirty.settles()), (0, 1, true));
 }
 
 #[test]
