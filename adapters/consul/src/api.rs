@@ -1,0 +1,204 @@
+//! The client: which queries there are, what an answer must be to be believed.
+//!
+//! An answer counts only if it is 200, has an index, comes from servers that
+//! know their leader, was not filtered by missing rights, and is not longer than
+//! [`MAX_ANSWER`]. Everything else is an [`ApiError`].
+
+mod answer;
+mod client;
+mod error;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use answer::{Answer, BadInstance, MAX_ANSWER, RawInstance};
+pub use error::ApiError;
+pub use wire::{
+    CatalogService, Check, Instance, Locality, Node, Service, ServiceList, TaggedAddress, Weights,
+};
+
+#[cfg(test)]
+pub(crate) use client::install_crypto;
+
+use crate::config::{Consistency, ConsulConfig};
+use crate::credentials::Credentials;
+use crate::index::CatalogIndex;
+use client::{Client, Query};
+
+/// What the queries cost so far; grows only.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    queries: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// Queries sent.
+    pub fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of answers' bodies.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Whom to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// As configured.
+    Any,
+    /// The leader, even where the configuration says `stale`: for answers that
+    /// take something away.
+    Leader,
+}
+
+/// Consul's API with one set of credentials.
+#[derive(Debug)]
+pub struct Api {
+    client: Client,
+    datacenter: Option<String>,
+    canary: String,
+    consistency: Consistency,
+}
+
+/// An answer of the probe: the agent is there and the token sees the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// The datacenter that answered, if the answer says so.
+    pub datacenter: Option<String>,
+}
+
+impl Api {
+    /// Makes a client and asks the registry whether it is there.
+    ///
+    /// # Errors
+    /// What is wrong with the address, the credentials, or the answer.
+    pub async fn connect(
+        config: &ConsulConfig,
+        credentials: &Credentials,
+        traffic: Arc<Traffic>,
+    ) -> Result<(Self, Present), ApiError> {
+        let mut api = Self {
+            client: Client::new(config, credentials, traffic)?,
+            datacenter: config.datacenter.clone(),
+            canary: config.canary.clone(),
+            consistency: config.consistency,
+        };
+        let present = api.probe().await?;
+        api.client.open_pool()?;
+        Ok((api, present))
+    }
+
+    /// Whether the agent multiplexes queries on a connection.
+    pub fn multiplexes(&self) -> bool {
+        self.client.multiplexes()
+    }
+
+    /// How many connections carry blocking queries, where they are shared.
+    pub fn connections(&self) -> Option<usize> {
+        self.client.connections()
+    }
+
+    /// Whether the registry answers and the token sees the catalog; on a
+    /// connection of its own and within the configured time.
+    ///
+    /// # Errors
+    /// [`ApiError::Silent`] and [`ApiError::Transport`] when nobody answers, else
+    /// what is wrong with the answer.
+    pub async fn probe(&self) -> Result<Present, ApiError> {
+        if self.canary.is_empty() {
+            let query = self.query(&["status", "leader"]).without_index();
+            let leader = self.client.probe(query).await?;
+            return match leader.parse::<String>()?.as_str() {
+                "" => Err(ApiError::NoLeader { path: leader.path().to_owned() }),
+                _ => Ok(Present { datacenter: None }),
+            };
+        }
+        let answer = self.client.probe(self.query(&["catalog", "service", &self.canary])).await?;
+        let found: Vec<CatalogService> = answer.parse()?;
+        match found.into_iter().next() {
+            Some(canary) => Ok(Present { datacenter: Some(canary.datacenter) }),
+            None => Err(self.no_canary(answer.path())),
+        }
+    }
+
+    /// The names of all services.
+    ///
+    /// # Errors
+    /// [`ApiError`], also where the canary is missing.
+    pub async fn services(&self, index: CatalogIndex) -> Result<Answer<ServiceList>, ApiError> {
+        let answer = self.client.ask(self.query(&["catalog", "services"]).after(index)).await?;
+        let services: ServiceList = answer.parse()?;
+        if !self.canary.is_empty() && !services.contains_key(&self.canary) {
+            return Err(self.no_canary(answer.path()));
+        }
+        answer.with(services)
+    }
+
+    /// A service's instances with their checks.
+    ///
+    /// # Errors
+    /// [`ApiError`], also where rights on some instance are missing.
+    pub async fn instances(
+        &self,
+        service: &str,
+        index: CatalogIndex,
+        ask: Ask,
+    ) -> Result<Answer<Vec<RawInstance>>, ApiError> {
+        let mut query = self.query(&["health", "service", service]).after(index);
+        if ask == Ask::Leader && self.consistency == Consistency::Stale {
+            query = query.consistency(Consistency::Default);
+        }
+        let answer = self.client.ask(query).await?;
+        answer.unfiltered("service:read and node:read on all of it")?;
+        let instances = answer.instances()?;
+        answer.with(instances)
+    }
+
+    /// The index of a service's instances, in an answer of a few bytes.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn instances_index(&self, service: &str) -> Result<CatalogIndex, ApiError> {
+        // The filter selects nothing, and leaves the index as it is.
+        let query = self.query(&["health", "service", service]).filter("Service.ID == \"\"");
+        self.client.ask(query).await?.index()
+    }
+
+    /// All checks that do not pass.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn troubled_checks(
+        &self,
+        index: CatalogIndex,
+    ) -> Result<Answer<Vec<Check>>, ApiError> {
+        let query = self.query(&["health", "state", "any"]).filter("Status != \"passing\"");
+        let answer = self.client.ask(query.after(index)).await?;
+        let checks = answer.parse::<Option<Vec<Check>>>()?.unwrap_or_default();
+        answer.with(checks)
+    }
+
+    /// Waits until some node is added, changed or removed.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn nodes_changed(&self, index: CatalogIndex) -> Result<Answer<()>, ApiError> {
+        let query = self.query(&["catalog", "nodes"]).filter("Node == \"\"").after(index);
+        self.client.ask(query).await?.with(())
+    }
+
+    fn query(&self, path: &[&str]) -> Query {
+        Query::new(path, self.datacenter.as_deref(), self.consistency)
+    }
+
+    fn no_canary(&self, path: &str) -> ApiError {
+        ApiError::NoCanary { path: path.to_owned(), canary: self.canary.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

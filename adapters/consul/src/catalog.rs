@@ -1,0 +1,364 @@
+//! What this registry holds, and what it says when an answer comes: pure.
+//!
+//! ```text
+//! begin ─▶ listed ─▶ answered (each service) ─▶ complete: a first Replace, then live
+//!                        │                            ▲
+//!                        └─ failed ⇄ recovered ───────┘
+//! ```
+//!
+//! Invariants:
+//! - Nothing is said of values before everything was answered once; then one
+//!   replacement says all.
+//! - Only [`Catalog::gone`] takes a service away: its name is missing from the
+//!   list, and the leader has confirmed that it has no instances.
+//! - The registry is live when all that the list names was answered since the
+//!   last [`Catalog::begin`] and no query is failing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mainstem_model::{
+    Condition, EndpointSet, Key, ObjectRef, RegistryId, RegistryUpdate, Rejected, Service,
+    ServiceKey, Value,
+};
+
+use crate::api::RawInstance;
+use crate::config::ConsulConfig;
+use crate::convert::{self, Context, Contribution, Names};
+
+/// A query that can fail by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Query {
+    /// Whether the registry is there.
+    Probe,
+    /// The service list.
+    List,
+    /// The checks that do not pass.
+    Checks,
+    /// The nodes' index.
+    Nodes,
+    /// One service's instances.
+    Service(Arc<str>),
+}
+
+/// The state of one registry.
+#[derive(Debug)]
+pub struct Catalog {
+    config: ConsulConfig,
+    registry: RegistryId,
+    datacenter: String,
+    services: BTreeMap<Arc<str>, Held>,
+    /// Whose each key is by the last list.
+    owners: BTreeMap<ServiceKey, Arc<str>>,
+    unnamed: BTreeMap<ObjectRef, Rejected>,
+    listed: bool,
+    awaited: BTreeSet<Arc<str>>,
+    failing: BTreeMap<Query, Arc<str>>,
+    synced: bool,
+    said: Option<Condition>,
+}
+
+/// What is held of one service.
+#[derive(Debug)]
+struct Held {
+    key: ServiceKey,
+    contributions: BTreeMap<ObjectRef, Contribution>,
+    rejected: BTreeMap<ObjectRef, Rejected>,
+    values: Option<(Arc<Service>, Arc<EndpointSet>)>,
+}
+
+/// What a list means for those who ask.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// All services to follow.
+    pub follow: BTreeSet<Arc<str>>,
+    /// Services that are held and no longer listed: to be confirmed.
+    pub confirm: BTreeSet<Arc<str>>,
+}
+
+impl Catalog {
+    /// Nothing is known yet.
+    pub fn new(config: ConsulConfig, registry: RegistryId) -> Self {
+        let datacenter =
+            config.datacenter.clone().unwrap_or_else(|| config.cluster.as_str().to_owned());
+        Self {
+            config,
+            registry,
+            datacenter,
+            services: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
+            listed: false,
+            awaited: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            synced: false,
+            said: None,
+        }
+    }
+
+    /// Everything will be asked anew; `datacenter` answers. What failed before counts
+    /// no more.
+    pub fn begin(&mut self, datacenter: Option<String>) {
+        if let (Some(datacenter), None) = (datacenter, &self.config.datacenter) {
+            self.datacenter = datacenter;
+        }
+        self.listed = false;
+        self.awaited.clear();
+        self.failing.clear();
+    }
+
+    /// The service list.
+    pub fn listed<'a>(
+        &mut self,
+        list: impl IntoIterator<Item = &'a str>,
+    ) -> (Listed, Vec<RegistryUpdate>) {
+        let names = convert::names(self.context(), list);
+        let mut updates = self.name(&names);
+        let follow: BTreeSet<Arc<str>> = names.services.keys().cloned().collect();
+        let held: BTreeSet<Arc<str>> = self.services.keys().cloned().collect();
+        let confirm: BTreeSet<Arc<str>> = held.difference(&follow).cloned().collect();
+        if self.listed {
+            self.awaited.extend(follow.difference(&held).cloned());
+            self.awaited.retain(|name| follow.contains(name) || confirm.contains(name));
+        } else {
+            self.listed = true;
+            self.awaited = follow.union(&held).cloned().collect();
+        }
+        for (name, key) in names.services {
+            self.services.entry(name).or_insert_with(|| Held::new(key));
+        }
+        let listing = |query: &Query| match query {
+            Query::Service(name) => self.services.contains_key(name),
+            _ => true,
+        };
+        self.failing.retain(|query, _| listing(query));
+        self.failing.remove(&Query::List);
+        updates.extend(self.settle());
+        (Listed { follow, confirm }, updates)
+    }
+
+    /// Takes over which services have no name, and which have another one.
+    fn name(&mut self, names: &Names) -> Vec<RegistryUpdate> {
+        let mut updates = differences(&self.unnamed, &names.rejected);
+        self.unnamed.clone_from(&names.rejected);
+        self.owners = names.services.iter().map(|(n, key)| (key.clone(), n.clone())).collect();
+        for (name, key) in &names.services {
+            let renamed = self.services.get(name).filter(|held| held.key != *key);
+            let Some(removal) = renamed.map(|held| self.removal(name, held)) else { continue };
+            updates.extend(removal);
+            self.services.insert(name.clone(), Held::new(key.clone()));
+            self.awaited.insert(name.clone());
+        }
+        if self.synced { updates } else { Vec::new() }
+    }
+
+    /// What is to be said when nothing of `held` stays.
+    fn removal(&self, name: &Arc<str>, held: &Held) -> Vec<RegistryUpdate> {
+        let mut updates = differences(&held.rejected, &BTreeMap::new());
+        if !self.is_contested(name, &held.key) {
+            updates.extend(held.value_removal());
+        }
+        updates
+    }
+
+    /// Whether the key now belongs to another service.
+    fn is_contested(&self, name: &Arc<str>, key: &ServiceKey) -> bool {
+        self.owners.get(key).is_some_and(|owner| owner != name)
+    }
+
+    /// A service's instances. An answer without any changes nothing: a service
+    /// that has none is gone, which the list has to say too.
+    pub fn answered(&mut self, name: &Arc<str>, instances: &[RawInstance]) -> Vec<RegistryUpdate> {
+        self.awaited.remove(name);
+        self.failing.remove(&Query::Service(name.clone()));
+        let mut updates = Vec::new();
+        if !instances.is_empty() {
+            updates.extend(self.take(name, instances));
+        }
+        updates.extend(self.settle());
+        updates
+    }
+
+    fn take(&mut self, name: &Arc<str>, instances: &[RawInstance]) -> Vec<RegistryUpdate> {
+        let Some(mut held) = self.services.remove(name) else { return Vec::new() };
+        let mut updates = Vec::new();
+        if !self.is_contested(name, &held.key) {
+            updates = held.take(self.context(), name, instances);
+        }
+        self.services.insert(name.clone(), held);
+        if self.synced { updates } else { Vec::new() }
+    }
+
+    /// A service is not listed any more and has no instances.
+    pub fn gone(&mut self, name: &Arc<str>) -> Vec<RegistryUpdate> {
+        self.awaited.remove(name);
+        self.failing.remove(&Query::Service(name.clone()));
+        let mut updates = match self.services.remove(name) {
+            Some(held) if self.synced => self.removal(name, &held),
+            _ => Vec::new(),
+        };
+        updates.extend(self.settle());
+        updates
+    }
+
+    /// An answer on one service could not be understood as a whole. It costs that
+    /// service: what was held of it stays.
+    pub fn misunderstood(&mut self, name: &Arc<str>, reason: String) -> Vec<RegistryUpdate> {
+        self.awaited.remove(name);
+        self.failing.remove(&Query::Service(name.clone()));
+        let mut updates = Vec::new();
+        if let Some(held) = self.services.get_mut(name) {
+            let object = convert::service_object(name);
+            let rejected = Rejected { object: object.clone(), reason };
+            if held.rejected.get(&object) != Some(&rejected) {
+                held.rejected.insert(object, rejected.clone());
+                updates.extend(self.synced.then_some(RegistryUpdate::Reject(rejected)));
+            }
+        }
+        updates.extend(self.settle());
+        updates
+    }
+
+    /// A query fails.
+    pub fn failed(&mut self, query: Query, reason: String) -> Vec<RegistryUpdate> {
+        if let Query::Service(name) = &query
+            && !self.services.contains_key(name)
+        {
+            return Vec::new();
+        }
+        self.failing.insert(query, Arc::from(reason));
+        self.settle()
+    }
+
+    /// A query works again.
+    pub fn recovered(&mut self, query: &Query) -> Vec<RegistryUpdate> {
+        match self.failing.remove(query) {
+            Some(_) => self.settle(),
+            None => Vec::new(),
+        }
+    }
+
+    /// What has to be said of the registry as a whole.
+    fn settle(&mut self) -> Vec<RegistryUpdate> {
+        if let Some((_, reason)) = self.failing.first_key_value() {
+            let reason = reason.clone();
+            return self.say(Condition::Failed(reason));
+        }
+        if !self.listed || !self.awaited.is_empty() {
+            return Vec::new();
+        }
+        let mut updates = Vec::new();
+        if !self.synced {
+            self.synced = true;
+            updates.push(self.replacement());
+        }
+        updates.extend(self.say(Condition::Live));
+        updates
+    }
+
+    fn say(&mut self, condition: Condition) -> Vec<RegistryUpdate> {
+        if self.said.as_ref() == Some(&condition) {
+            return Vec::new();
+        }
+        self.said = Some(condition.clone());
+        vec![RegistryUpdate::Condition(condition)]
+    }
+
+    fn replacement(&self) -> RegistryUpdate {
+        let held = self.services.values();
+        let values = held.clone().filter_map(|held| held.values.as_ref());
+        let rejected = held.flat_map(|held| held.rejected.values()).chain(self.unnamed.values());
+        RegistryUpdate::Replace {
+            values: values
+                .flat_map(|(service, set)| {
+                    [Value::Service(service.clone()), Value::Endpoints(set.clone())]
+                })
+                .collect(),
+            rejected: rejected.cloned().collect(),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { config: &self.config, registry: &self.registry, datacenter: &self.datacenter }
+    }
+}
+
+impl Held {
+    fn new(key: ServiceKey) -> Self {
+        Self { key, contributions: BTreeMap::new(), rejected: BTreeMap::new(), values: None }
+    }
+
+    fn take(
+        &mut self,
+        context: Context<'_>,
+        name: &str,
+        instances: &[RawInstance],
+    ) -> Vec<RegistryUpdate> {
+        let mut contributions = BTreeMap::new();
+        let mut rejected = BTreeMap::new();
+        for instance in instances {
+            match convert::contribution(context, name, instance) {
+                Ok(Some(made)) => drop(contributions.insert(made.object.clone(), made)),
+                Ok(None) => {}
+                Err(bad) => {
+                    // Its last good version stays in force.
+                    if let Some(last) = self.contributions.remove(&bad.object) {
+                        contributions.insert(bad.object.clone(), last);
+                    }
+                    rejected.insert(bad.object.clone(), bad);
+                }
+            }
+        }
+        let mut updates = differences(&self.rejected, &rejected);
+        let values = convert::assemble(context, name, &self.key, contributions.values());
+        let values = values.map(|(service, set)| (Arc::new(service), Arc::new(set)));
+        updates.extend(self.changes(values.as_ref()));
+        *self = Self { key: self.key.clone(), contributions, rejected, values };
+        updates
+    }
+
+    fn changes(&self, new: Option<&(Arc<Service>, Arc<EndpointSet>)>) -> Vec<RegistryUpdate> {
+        let Some((service, set)) = new else {
+            return match self.values {
+                Some(_) => self.value_removal(),
+                None => Vec::new(),
+            };
+        };
+        let old = self.values.as_ref();
+        let same_service =
+            old.is_some_and(|(old, _)| old.same_content(service) && old.origins == service.origins);
+        let same_set = old.is_some_and(|(_, old)| {
+            let origins = |set: &EndpointSet| -> Vec<_> {
+                set.endpoints().iter().map(|e| e.origins.clone()).collect()
+            };
+            old.same_content(set) && origins(old) == origins(set)
+        });
+        let service = (!same_service).then(|| Value::Service(service.clone()));
+        let set = (!same_set).then(|| Value::Endpoints(set.clone()));
+        service.into_iter().chain(set).map(RegistryUpdate::Put).collect()
+    }
+
+    fn value_removal(&self) -> Vec<RegistryUpdate> {
+        let key = || self.key.clone();
+        vec![
+            RegistryUpdate::Remove(Key::Service(key())),
+            RegistryUpdate::Remove(Key::Endpoints(key())),
+        ]
+    }
+}
+
+/// From these rejections to those.
+fn differences(
+    old: &BTreeMap<ObjectRef, Rejected>,
+    new: &BTreeMap<ObjectRef, Rejected>,
+) -> Vec<RegistryUpdate> {
+    let accepted = old.keys().filter(|object| !new.contains_key(*object));
+    let rejected = new.iter().filter(|(object, rejected)| old.get(*object) != Some(*rejected));
+    accepted
+        .map(|object| RegistryUpdate::Accept(object.clone()))
+        .chain(rejected.map(|(_, rejected)| RegistryUpdate::Reject(rejected.clone())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! One blocking query after another.
+
+use std::future::Future;
+use std::time::Duration;
+
+use mainstem_registry::Backoff;
+use tokio::time::Instant;
+
+use crate::api::{Answer, ApiError, Ask};
+use crate::index::{CatalogIndex, Step};
+
+/// An answer that took less than this did not wait for anything.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What makes an answer new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Other bytes than before.
+    Bytes,
+    /// A higher index: something changed, be it seen in the answer or not.
+    Index,
+}
+
+/// A blocking query and who is told of it.
+pub(super) trait Feed: Send + Sync {
+    /// What an answer says.
+    type Value: Send;
+
+    /// What makes an answer new.
+    const NEWS: News;
+
+    /// Asks; from an index above the start it waits for a change.
+    fn ask(
+        &self,
+        index: CatalogIndex,
+        ask: Ask,
+    ) -> impl Future<Output = Result<Answer<Self::Value>, ApiError>> + Send;
+
+    /// Hands on an answer or an error.
+    fn say(&self, answer: Result<Answer<Self::Value>, ApiError>)
+    -> impl Future<Output = ()> + Send;
+}
+
+/// Asks for ever and hands on each answer that says something new, and each error.
+///
+/// - From an index, a query waits; an answer at the same index says nothing, nor
+///   does one without [news](Feed::NEWS).
+/// - An index that went back is not believed: the leader is asked, from the start.
+/// - After an error the next query starts again, after a backoff: whoever answers
+///   it may not know the index. Its answer is always handed on.
+/// - Answers that come at once and say nothing new are asked for at growing
+///   distance, up to a second, so that no server can make us spin.
+pub(super) async fn follow<F: Feed>(feed: F, from: CatalogIndex) {
+    let mut position = Position { index: from, ..Position::START };
+    let mut backoff = Backoff::default();
+    let mut idle = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        let asked = Instant::now();
+        match feed.ask(position.index, position.ask).await {
+            Ok(answer) => {
+                backoff.reset();
+                if position.advance(&answer, F::NEWS) {
+                    feed.say(Ok(answer)).await;
+                    idle.reset();
+                } else if asked.elapsed() < AT_ONCE {
+                    idle.wait().await;
+                } else {
+                    idle.reset();
+                }
+            }
+            Err(error) => {
+                position = Position::START;
+                feed.say(Err(error)).await;
+                backoff.wait().await;
+            }
+        }
+    }
+}
+
+/// Where a query stands.
+#[derive(Debug)]
+struct Position {
+    index: CatalogIndex,
+    ask: Ask,
+    hash: Option<u64>,
+}
+
+impl Position {
+    const START: Self = Self { index: CatalogIndex::START, ask: Ask::Any, hash: None };
+
+    /// Takes an answer; whether it says something new.
+    fn advance<T>(&mut self, answer: &Answer<T>, news: News) -> bool {
+        match self.index.step(answer.index) {
+            Step::Back => {
+                self.index = CatalogIndex::START;
+                self.ask = Ask::Leader;
+                false
+            }
+            Step::Same => false,
+            Step::Ahead => {
+                let new = news == News::Index || self.hash != Some(answer.hash);
+                *self = Self { index: answer.index, ask: Ask::Any, hash: Some(answer.hash) };
+                new
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    use parking_lot::Mutex;
+    use pretty_assertions::assert_eq;
+
+    fn answer(index: u64, hash: u64) -> Result<Answer<u64>, ApiError> {
+        Ok(Answer { index: CatalogIndex::new(index).unwrap(), hash, value: hash })
+    }
+
+    fn failure() -> Result<Answer<u64>, ApiError> {
+        Err(ApiError::NoLeader { path: "p".to_owned() })
+    }
+
+    /// Gives prepared answers, and notes what was asked and said.
+    #[derive(Default)]
+    struct Script {
+        answers: Mutex<VecDeque<Result<Answer<u64>, ApiError>>>,
+        asked: Mutex<Vec<(String, Ask)>>,
+        said: Mutex<Vec<Option<u64>>>,
+        done: tokio::sync::Notify,
+    }
+
+    impl Feed for &Script {
+        type Value = u64;
+
+        const NEWS: News = News::Bytes;
+
+        async fn ask(&self, index: CatalogIndex, ask: Ask) -> Result<Answer<u64>, ApiError> {
+            let next = self.answers.lock().pop_front();
+            if let Some(answer) = next {
+                self.asked.lock().push((index.to_string(), ask));
+                return answer;
+            }
+            self.done.notify_one();
+            std::future::pending().await
+        }
+
+        async fn say(&self, answer: Result<Answer<u64>, ApiError>) {
+            self.said.lock().push(answer.ok().map(|answer| answer.value));
+        }
+    }
+
+    /// Gives these answers; returns what was asked, and what was said.
+    async fn run(
+        answers: Vec<Result<Answer<u64>, ApiError>>,
+    ) -> (Vec<(String, Ask)>, Vec<Option<u64>>) {
+        let script = Script { answers: Mutex::new(answers.into()), ..Script::default() };
+        tokio::select! {
+            () = follow(&script, CatalogIndex::START) => unreachable!("it goes on for ever"),
+            () = script.done.notified() => {}
+        }
+        (script.asked.into_inner(), script.said.into_inner())
+    }
+
+    fn asked(indices: &[(&str, Ask)]) -> Vec<(String, Ask)> {
+        indices.iter().map(|(index, ask)| ((*index).to_owned(), *ask)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_change_is_said_once() {
+        let (queries, said) =
+            run(vec![answer(5, 1), answer(5, 1), answer(6, 1), answer(9, 2)]).await;
+        assert_eq!(said, [Some(1), Some(2)]);
+        let any = |index| (index, Ask::Any);
+        assert_eq!(queries, asked(&[any("0"), any("5"), any("5"), any("6")]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_went_back_is_asked_again_of_the_leader() {
+        let (queries, said) =
+            run(vec![answer(9, 1), answer(3, 2), answer(4, 3), answer(5, 4)]).await;
+        assert_eq!(said, [Some(1), Some(3), Some(4)]);
+        let expected = [("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Leader), ("4", Ask::Any)];
+        assert_eq!(queries, asked(&expected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_error_everything_is_asked_and_said_again() {
+        let (queries, said) = run(vec![answer(9, 1), failure(), answer(9, 1)]).await;
+        assert_eq!(said, [Some(1), None, Some(1)]);
+        assert_eq!(queries, asked(&[("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Any)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_without_news_do_not_make_it_spin() {
+        let start = Instant::now();
+        run((0..20).map(|i| answer(1 + i % 2, 1)).collect()).await;
+        assert!(start.elapsed() > Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+}

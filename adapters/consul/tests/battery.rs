@@ -1,0 +1,7 @@
+//! What every adapter must show, against a real Consul.
+
+mod common;
+
+use common::ConsulFixture;
+
+mainstem_test_support::adapter_battery!(ConsulFixture::start().await);
