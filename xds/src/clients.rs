@@ -151,6 +151,13 @@ impl Connected {
         });
     }
 
+    /// Nothing more can be sent for now; what is still to be told is counted.
+    pub(crate) fn rests(&self, pending: impl Fn(&TypeUrl) -> usize) {
+        for of_type in self.types.lock().iter_mut() {
+            of_type.pending = pending(&of_type.type_url);
+        }
+    }
+
     pub(crate) fn acked(&self, type_url: &TypeUrl, answered: &Answered) {
         self.with(type_url, |of_type| of_type.acked = Some(Answer::to(answered)));
     }

@@ -109,3 +109,5 @@ impl From<ProtocolError> for tonic::Status {
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod model;

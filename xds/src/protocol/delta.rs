@@ -68,7 +68,7 @@ impl DeltaState {
         let (at, first) = self.kind_of(&request.type_url)?;
         let moment = self.moment;
         let kind = &mut self.kinds[at];
-        let verdict = answer(kind, &request);
+        let verdict = answer(kind, &request, moment, now);
         kind.subscribe(&request, first, moment, now, &self.limits)?;
         if first && !request.initial_resource_versions.is_empty() {
             kind.already_holds(&request.initial_resource_versions, view);
@@ -193,8 +193,14 @@ impl DeltaState {
         let mut message = draft.message;
         message.push(envelope.delta());
         let (resources, removed) = (draft.sent.len(), draft.removed.len());
-        self.kinds[at].in_flight =
-            Some(InFlight { nonce, since, at: now, sent: draft.sent, removed: draft.removed });
+        self.kinds[at].in_flight = Some(InFlight {
+            nonce,
+            since,
+            at: now,
+            sent: draft.sent,
+            removed: draft.removed,
+            overtaken: false,
+        });
         self.warm(&type_url, &draft.referred, now);
         Response { type_url, nonce: text, message, resources, removed }
     }
@@ -208,7 +214,12 @@ impl DeltaState {
 }
 
 /// Matches a request to the response in flight and settles that.
-fn answer(kind: &mut Kind, request: &DeltaDiscoveryRequest) -> Verdict {
+fn answer(
+    kind: &mut Kind,
+    request: &DeltaDiscoveryRequest,
+    moment: Moment,
+    now: Instant,
+) -> Verdict {
     if request.response_nonce.is_empty() {
         return Verdict::None;
     }
@@ -219,7 +230,10 @@ fn answer(kind: &mut Kind, request: &DeltaDiscoveryRequest) -> Verdict {
     };
     let answered = Answered { nonce: request.response_nonce.clone(), sent: in_flight.at };
     match &request.error_detail {
-        None => Verdict::Ack(answered),
+        None => {
+            kind.accepted(in_flight, moment, now);
+            Verdict::Ack(answered)
+        }
         Some(error) => {
             let culprits = kind.refused(in_flight, &error.message);
             let rejection =

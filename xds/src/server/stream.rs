@@ -249,6 +249,7 @@ impl<R: Request> Stream<R> {
         self.view.release();
         let Some(response) = response else {
             self.sending_since = None;
+            self.membership.connected.rests(|type_url| self.state.pending(type_url));
             // Changes that concern this client in nothing have no convergence.
             if self.state.settled() {
                 self.converging = None;

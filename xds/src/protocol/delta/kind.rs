@@ -46,6 +46,9 @@ pub(super) struct InFlight {
     pub(super) at: Instant,
     pub(super) sent: Vec<(Name, Version)>,
     pub(super) removed: Vec<Name>,
+    /// The client dropped a wildcard or a collection meanwhile. If it asks for
+    /// it again, the response still brings it names of which it heard no more.
+    pub(super) overtaken: bool,
 }
 
 /// What may go into a response.
@@ -148,6 +151,7 @@ impl Kind {
             self.greeting = false;
             return self.forget_uncovered();
         }
+
         let name = normalized(name);
         if !self.subscription.unsubscribe(&name) {
             return;
@@ -166,6 +170,9 @@ impl Kind {
     }
 
     fn forget_uncovered(&mut self) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.overtaken = true;
+        }
         let subscription = &self.subscription;
         self.owed.retain(|name| subscription.covers(name));
         self.held.retain(|name, _| subscription.covers(name));
@@ -220,6 +227,17 @@ impl Kind {
                 }
             } else if self.subscription.covers(name) {
                 self.owed.name(name.clone(), Why::Requested, moment, now);
+            }
+        }
+    }
+
+    /// Takes in an ACK.
+    pub(super) fn accepted(&mut self, in_flight: InFlight, moment: Moment, now: Instant) {
+        if in_flight.overtaken {
+            for (name, _) in in_flight.sent {
+                if self.subscription.covers(&name) {
+                    self.owed.name(name, Why::Requested, moment, now);
+                }
             }
         }
     }

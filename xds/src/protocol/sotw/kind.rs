@@ -14,6 +14,7 @@ use crate::protocol::nonce::Nonce;
 use crate::protocol::owed::{Owed, Why};
 use crate::protocol::wire::Message;
 use crate::protocol::{Moment, ProtocolError, order, refusal};
+use crate::resource::Resource;
 use crate::source::{ResourceFailure, ResourceView};
 use crate::version::{SetVersion, Version};
 
@@ -183,11 +184,19 @@ impl Kind {
         self.owed.retain(|name| subscription.covers(name));
         self.refused.retain(|name, _| subscription.covers(name));
         self.heartbeats.retain(|name| subscription.covers(name));
+        // Clients drop what they no longer ask for.
+        if let Some(held) = &mut self.held {
+            let covered = |resource: &&Arc<Resource>| subscription.covers(resource.name());
+            if !held.resources.iter().all(|resource| covered(&resource)) {
+                *held = Arc::new(FullSet::new(held.resources.iter().filter(covered).cloned()));
+            }
+        }
     }
 
     /// The client held this version before it connected. That spares the
-    /// answer only if it asks for everything: else it may ask for more names
-    /// now than the version covers.
+    /// answer only if it asks for everything, or it may ask for more names now
+    /// than the version covers; and only of a type with complete responses, or
+    /// it may have accepted a part of what the version covers.
     pub(super) fn already_holds(
         &mut self,
         version: &str,
@@ -195,7 +204,8 @@ impl Kind {
         sets: &FullSets,
     ) {
         let pure_wildcard = self.subscription.wildcard() && self.subscription.len() == 0;
-        if !pure_wildcard || !view.complete(&self.type_url) {
+        let complete = order::complete_in_sotw(&self.type_url) && view.complete(&self.type_url);
+        if !pure_wildcard || !complete {
             return;
         }
         let current = view.set_version(&self.type_url, None);
@@ -203,10 +213,8 @@ impl Kind {
             return;
         }
         self.owed.forget_everything();
-        if order::complete_in_sotw(&self.type_url) {
-            let build = || FullSet::new(view.list(&self.type_url));
-            self.held = Some(sets.get_or_build(&self.type_url, current, build));
-        }
+        let build = || FullSet::new(view.list(&self.type_url));
+        self.held = Some(sets.get_or_build(&self.type_url, current, build));
     }
 
     /// The view has something else under these names.
@@ -256,9 +264,8 @@ impl Kind {
             Content::Full(set) => {
                 let nothing = FullSet::new([]);
                 let differences = set.diff(self.held.as_deref().unwrap_or(&nothing));
-                let version = |is: Option<&Arc<_>>| {
-                    is.map(|resource: &Arc<crate::Resource>| resource.version())
-                };
+                let version =
+                    |is: Option<&Arc<_>>| is.map(|resource: &Arc<Resource>| resource.version());
                 differences
                     .iter()
                     .map(|change| (change.name().clone(), version(change.is)))
@@ -270,6 +277,11 @@ impl Kind {
             if let Some(Some(version)) = versions.get(name) {
                 self.refused.insert(name.clone(), *version);
             }
+        }
+        if let Content::Full(_) = in_flight.content {
+            // What is not to blame is sent again, be it nothing at all: on a new
+            // stream the client may hold what no longer exists.
+            self.owed.everything(Why::Changed, in_flight.since, in_flight.at);
         }
         if self.batches.is_empty() {
             self.batches_since = in_flight.since;
