@@ -23,9 +23,11 @@
 mod cluster;
 mod endpoint;
 mod kind;
+mod listener;
 mod message;
 mod names;
 mod resource;
+mod route;
 mod scopes;
 mod settings;
 mod visible;

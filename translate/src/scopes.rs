@@ -19,15 +19,20 @@
 //! - A scope lives while a proxy is in it.
 //! - After any sequence of updates every scope equals one built from scratch.
 
+mod catalog;
+mod catalogs;
 mod clusters;
 mod core;
+mod domain;
 mod endpoints;
 mod inbound;
+mod listeners;
 mod members;
 mod memo;
 mod ordered;
 mod placement;
 mod recipe;
+mod routes;
 mod state;
 mod view;
 

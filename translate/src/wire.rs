@@ -15,6 +15,11 @@ impl Writer {
         Self(Vec::with_capacity(bytes))
     }
 
+    /// How many bytes are written.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }

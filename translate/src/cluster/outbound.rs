@@ -104,6 +104,9 @@ fn eds(name: String, mesh: &MeshSettings) -> Cluster {
     Cluster { eds_cluster_config: Some(config), ..cluster }
 }
 
+// The types that Istio's tools know; the extension that replaces these fields
+// has another.
+#[expect(deprecated)]
 fn dns(name: String, kind: DiscoveryType, assignment: &Bytes, mesh: &MeshSettings) -> Cluster {
     let refresh = mesh.dns_refresh_rate;
     Cluster {

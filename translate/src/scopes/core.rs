@@ -71,7 +71,7 @@ impl Core {
     ) -> Arc<Attached> {
         let id = self.number();
         let proxy = Arc::new(proxy);
-        let placement = placement(&proxy, &self.snapshot, self.relevance());
+        let placement = placement(&proxy, &self.snapshot, self.relevance(), &self.settings);
         let group = self.join(&placement, id);
         let attached = make(id, proxy.clone(), group);
         let weak = Arc::downgrade(&attached);
@@ -140,9 +140,9 @@ impl Core {
         let mut context = Context {
             snapshot: &self.snapshot,
             gateways: &self.gateways,
-            settings: &self.settings,
             shared: &mut self.shared,
         };
+        context.update_catalogs(incremental);
         for scope in self.scopes.values_mut() {
             let next = match incremental {
                 Some(changes) => {
@@ -181,7 +181,7 @@ impl Core {
         let Some(member) = self.members.get(id) else { return false };
         let (before, proxy, attached) =
             (member.placement.clone(), member.proxy.clone(), member.attached.upgrade());
-        let now = placement(&proxy, &self.snapshot, self.relevance());
+        let now = placement(&proxy, &self.snapshot, self.relevance(), &self.settings);
         let moves = now != before;
         if moves {
             let group = self.join(&now, id);
@@ -244,13 +244,12 @@ impl Core {
             return;
         }
         let number = self.number();
-        let mut recipe = key.recipe();
         let mut context = Context {
             snapshot: &self.snapshot,
             gateways: &self.gateways,
-            settings: &self.settings,
             shared: &mut self.shared,
         };
+        let mut recipe = key.recipe(&mut context);
         let all = recipe.build(&mut context);
         let state = Arc::new(State::new(number, self.snapshot.generation(), all));
         self.scopes.insert(key.clone(), Scope { recipe, state, users: 1 });

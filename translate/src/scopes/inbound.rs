@@ -2,26 +2,10 @@
 
 use std::net::IpAddr;
 
-use mainstem_model::{
-    Hostname, Interception, NamespaceName, Protocol, Proxy, ServiceTarget, Snapshot,
-};
+use mainstem_model::{Interception, Protocol, Proxy, ServiceTarget};
 
 use crate::cluster::Families;
-
-/// One port of a sidecar's own workload.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct InboundPort {
-    /// The port that the workload listens on.
-    pub number: u16,
-    /// What is spoken there.
-    pub protocol: Protocol,
-    /// The service that says so.
-    pub host: Hostname,
-    /// Its namespace.
-    pub namespace: NamespaceName,
-    /// Its port.
-    pub service_port: u16,
-}
+use crate::listener::InboundPort;
 
 /// What a sidecar's inbound clusters and listeners depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,18 +46,12 @@ impl InboundKey {
     }
 }
 
-/// The targets of a proxy, in order of service and port.
-pub(super) fn targets(proxy: &Proxy, snapshot: &Snapshot) -> Vec<ServiceTarget> {
-    snapshot.targets_of(proxy)
-}
-
 fn port_of(target: &ServiceTarget) -> Option<InboundPort> {
     let proxied = target.port.protocol != Protocol::Udp && target.target_port != 0;
     proxied.then(|| InboundPort {
         number: target.target_port,
         protocol: target.port.protocol,
         host: target.service.hostname().clone(),
-        namespace: target.service.namespace().clone(),
         service_port: target.port.number,
     })
 }

@@ -6,13 +6,18 @@ use mainstem_model::{
     ChangeSet, Interception, NamespaceName, NetworkId, Proxy, ProxyType, Service, Snapshot,
 };
 
+use super::catalog::CatalogKey;
 use super::clusters::{InboundClusters, OutboundClusters};
+use super::domain::SearchDomain;
 use super::endpoints::{Endpoints, Reach};
 use super::inbound::InboundKey;
-use super::recipe::Recipe;
-use crate::Kind;
+use super::listeners::{InboundListeners, OutboundListeners};
+use super::recipe::{Context, Recipe};
+use super::routes::Routes;
 use crate::cluster::OutboundView;
 use crate::endpoint::{EndpointView, Needs, Place};
+use crate::listener::ListenerView;
+use crate::{Kind, Settings};
 
 /// A scope by what it depends on: proxies with equal keys share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +25,9 @@ pub(super) enum ScopeKey {
     OutboundClusters { namespace: NamespaceName, view: OutboundView },
     InboundClusters(Arc<InboundKey>),
     Endpoints { namespace: NamespaceName, original_destination: bool, reach: Reach },
+    OutboundListeners { catalog: Arc<CatalogKey>, view: ListenerView, occupied: Vec<u16> },
+    InboundListeners(Arc<InboundKey>),
+    Routes(Arc<CatalogKey>),
 }
 
 impl ScopeKey {
@@ -28,11 +36,13 @@ impl ScopeKey {
         match self {
             Self::OutboundClusters { .. } | Self::InboundClusters(_) => Kind::Cluster,
             Self::Endpoints { .. } => Kind::LoadAssignment,
+            Self::OutboundListeners { .. } | Self::InboundListeners(_) => Kind::Listener,
+            Self::Routes(_) => Kind::Route,
         }
     }
 
     /// How its resources are made.
-    pub(super) fn recipe(&self) -> Box<dyn Recipe> {
+    pub(super) fn recipe(&self, context: &mut Context<'_>) -> Box<dyn Recipe> {
         match self.clone() {
             Self::OutboundClusters { namespace, view } => {
                 Box::new(OutboundClusters::new(namespace, view))
@@ -41,6 +51,12 @@ impl ScopeKey {
             Self::Endpoints { namespace, original_destination, reach } => {
                 Box::new(Endpoints::new(namespace, original_destination, reach))
             }
+            Self::OutboundListeners { catalog, view, occupied } => {
+                let catalog = context.catalog(&catalog);
+                Box::new(OutboundListeners::new(catalog, view, occupied.into_iter().collect()))
+            }
+            Self::InboundListeners(key) => Box::new(InboundListeners(key)),
+            Self::Routes(catalog) => Box::new(Routes::new(context.catalog(&catalog))),
         }
     }
 }
@@ -108,7 +124,12 @@ impl NeedCounts {
 }
 
 /// The scopes of `proxy` in `snapshot`.
-pub(super) fn placement(proxy: &Proxy, snapshot: &Snapshot, relevance: Relevance) -> Placement {
+pub(super) fn placement(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    relevance: Relevance,
+    settings: &Settings,
+) -> Placement {
     let namespace = &proxy.namespace;
     let sidecar = proxy.kind == ProxyType::Sidecar;
     let intercepted = sidecar && proxy.interception() != Interception::None;
@@ -133,10 +154,35 @@ pub(super) fn placement(proxy: &Proxy, snapshot: &Snapshot, relevance: Relevance
         });
     }
     if sidecar {
-        let inbound = Arc::new(InboundKey::of(proxy, &snapshot.targets_of(proxy)));
-        keys.push(ScopeKey::InboundClusters(inbound));
+        keys.extend(sidecar_keys(proxy, snapshot, settings));
     }
     keys.into()
+}
+
+/// The scopes that only sidecars are in.
+fn sidecar_keys(proxy: &Proxy, snapshot: &Snapshot, settings: &Settings) -> [ScopeKey; 4] {
+    let targets = snapshot.targets_of(proxy);
+    let inbound = Arc::new(InboundKey::of(proxy, &targets));
+    let bound = (!inbound.is_intercepted()).then_some(settings.bound_address);
+    let mut occupied: Vec<u16> = match bound {
+        Some(_) => targets.iter().map(|target| target.target_port).collect(),
+        None => Vec::new(),
+    };
+    occupied.sort_unstable();
+    occupied.dedup();
+    let catalog = Arc::new(CatalogKey {
+        namespace: proxy.namespace.clone(),
+        cluster: proxy.cluster.clone(),
+        domain: SearchDomain::parse(&proxy.domain),
+        bound,
+    });
+    let view = ListenerView { interception: inbound.interception, families: inbound.families };
+    [
+        ScopeKey::InboundClusters(inbound.clone()),
+        ScopeKey::OutboundListeners { catalog: catalog.clone(), view, occupied },
+        ScopeKey::InboundListeners(inbound),
+        ScopeKey::Routes(catalog),
+    ]
 }
 
 /// A place without what does not matter.

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use mainstem_model::{ChangeSet, Hostname, NamespaceName, Service, Snapshot};
 use rustc_hash::FxHashMap;
 
+use super::catalog::{Catalog, CatalogKey};
+use super::catalogs::{CatalogHandle, Catalogs};
 use super::memo::Memo;
 use super::state::Edit;
 use crate::endpoint::{Gateways, Needs};
 use crate::resource::Interner;
-use crate::{Kind, Resource, Settings, visible};
+use crate::{Kind, Resource, visible};
 
 /// The resources of one scope: a type of resource, and what of a proxy it depends on.
 ///
@@ -62,7 +64,6 @@ impl<'a> Changes<'a> {
 pub(crate) struct Context<'a> {
     pub snapshot: &'a Snapshot,
     pub gateways: &'a Gateways,
-    pub settings: &'a Settings,
     pub shared: &'a mut Shared,
 }
 
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     pub memo: Memo,
     /// The visible services per namespace; emptied when a service changes.
     pub visible: FxHashMap<NamespaceName, Visible>,
+    pub catalogs: Catalogs,
 }
 
 /// What a client in one namespace sees.
@@ -95,6 +97,29 @@ impl Context<'_> {
         let visible = Visible { all, near };
         self.shared.visible.insert(namespace.clone(), visible.clone());
         visible
+    }
+
+    /// The catalog of this key, for all who build from it.
+    pub(super) fn catalog(&mut self, key: &CatalogKey) -> CatalogHandle {
+        if let Some(live) = self.shared.catalogs.live(key) {
+            return live;
+        }
+        let services = self.visible(&key.namespace).all;
+        self.shared.catalogs.get(key, || Catalog::new(key.clone(), &services))
+    }
+
+    /// Brings the catalogs up to the snapshot.
+    pub(super) fn update_catalogs(&mut self, changes: Option<&Changes<'_>>) {
+        for catalog in self.shared.catalogs.all() {
+            let mut catalog = catalog.write();
+            if let Some(changes) = changes {
+                catalog.update(self.snapshot, &changes.defined);
+            } else {
+                let key = catalog.key().clone();
+                let services = self.visible(&key.namespace).all;
+                *catalog = Catalog::new(key, &services);
+            }
+        }
     }
 
     /// A resource, shared with every scope that has an equal one.

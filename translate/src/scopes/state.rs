@@ -1,5 +1,6 @@
 //! What a scope has at one moment, and what changed before it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstem_model::Generation;
@@ -16,6 +17,15 @@ const LOG_NAMES: usize = 4096;
 pub(crate) enum Edit {
     Put(Arc<Resource>),
     Remove(Arc<str>),
+}
+
+impl Edit {
+    fn name(&self) -> &Arc<str> {
+        match self {
+            Self::Put(resource) => &resource.name,
+            Self::Remove(name) => name,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -70,12 +80,13 @@ impl State {
         self.version
     }
 
-    /// The state after `edits`; none if they change nothing.
+    /// The state after `edits`, of which the last of a name counts; none if they
+    /// change nothing.
     pub(crate) fn edited(&self, generation: Generation, edits: Vec<Edit>) -> Option<Self> {
+        let edits: BTreeMap<Arc<str>, Edit> =
+            edits.into_iter().map(|edit| (edit.name().clone(), edit)).collect();
         let mut next = self.clone();
-        let mut names: Vec<_> = edits.into_iter().filter_map(|edit| next.apply(edit)).collect();
-        names.sort();
-        names.dedup();
+        let names = edits.into_values().filter_map(|edit| next.apply(edit)).collect();
         self.with_changes(next, generation, names)
     }
 
@@ -186,6 +197,7 @@ mod tests {
     fn edits_that_change_nothing_make_no_state() {
         let state = State::new(1, 1, vec![resource("a", "1")]);
         assert!(state.edited(2, vec![put("a", "1"), Edit::Remove("b".into())]).is_none());
+        assert!(state.edited(2, vec![Edit::Remove("a".into()), put("a", "1")]).is_none());
         assert!(state.replaced(2, vec![resource("a", "1")]).is_none());
     }
 
