@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use mainstem_model::{EndpointSet, MeshSettings, Port, Protocol, Resolution, Service};
+use mainstem_proto::any;
 use mainstem_proto::envoy::config::cluster::v3::{
     Cluster,
-    cluster::{DiscoveryType, DnsLookupFamily, EdsClusterConfig},
+    cluster::{ClusterDiscoveryType, CustomClusterType, DiscoveryType, EdsClusterConfig},
 };
 use mainstem_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mainstem_proto::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily;
+use mainstem_proto::envoy::extensions::clusters::dns::v3::DnsCluster;
 use prost::Message;
 
 use super::metadata;
@@ -63,15 +66,8 @@ pub(crate) fn outbound(
         Resolution::Passthrough => {
             original_destination(base(name, DiscoveryType::OriginalDst, mesh))
         }
-        Resolution::Dns => dns(name, DiscoveryType::StrictDns, &inlined(false), mesh),
-        Resolution::DnsRoundRobin => {
-            let assignment = inlined(true);
-            let found = decode(&assignment).endpoints.len();
-            // A logical cluster without an endpoint is refused.
-            let kind =
-                if found == 0 { DiscoveryType::StrictDns } else { DiscoveryType::LogicalDns };
-            dns(name, kind, &assignment, mesh)
-        }
+        Resolution::Dns => dns(name, &inlined(false), false, mesh),
+        Resolution::DnsRoundRobin => dns(name, &inlined(true), true, mesh),
     };
     let cluster = Cluster { metadata: Some(metadata::of(service)), ..cluster };
     Some(speaking(cluster, upstream_http(port.protocol)).encode_to_vec().into())
@@ -104,18 +100,31 @@ fn eds(name: String, mesh: &MeshSettings) -> Cluster {
     Cluster { eds_cluster_config: Some(config), ..cluster }
 }
 
-// The types that Istio's tools know; the extension that replaces these fields
-// has another.
-#[expect(deprecated)]
-fn dns(name: String, kind: DiscoveryType, assignment: &Bytes, mesh: &MeshSettings) -> Cluster {
+/// The proxy resolves the names: into an endpoint per answer (STRICT_DNS), or
+/// `logical`, into one endpoint for them all (LOGICAL_DNS).
+///
+/// Written as the extension that has both, since the fields of the cluster
+/// itself that these types read are deprecated.
+fn dns(name: String, assignment: &Bytes, logical: bool, mesh: &MeshSettings) -> Cluster {
+    let assignment = decode(assignment);
     let refresh = mesh.dns_refresh_rate;
-    Cluster {
-        load_assignment: Some(decode(assignment)),
-        dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
+    let config = DnsCluster {
         // Envoy refuses a rate below one millisecond.
         dns_refresh_rate: (refresh.duration().as_millis() > 0).then(|| duration(refresh)),
         respect_dns_ttl: true,
-        ..balanced(base(name, kind, mesh))
+        dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
+        // A logical cluster without an endpoint is refused.
+        all_addresses_in_single_endpoint: logical && !assignment.endpoints.is_empty(),
+        ..DnsCluster::default()
+    };
+    let kind = CustomClusterType {
+        name: "envoy.clusters.dns".to_owned(),
+        typed_config: Some(any(&config)),
+    };
+    Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(kind)),
+        load_assignment: Some(assignment),
+        ..balanced(base(name, DiscoveryType::Static, mesh))
     }
 }
 

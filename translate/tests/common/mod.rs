@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod bootstrap;
 pub mod random;
 
 use std::collections::BTreeMap;
