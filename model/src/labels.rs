@@ -8,13 +8,15 @@ use std::sync::{Arc, LazyLock};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::names::shared;
+
 /// What ends a key and what ends a value.
 const END: char = '\0';
 
 /// Key/value labels in key order; one pointer wide and cheap to clone.
 ///
-/// Kept as one text, `key NUL value NUL …`: endpoints of one workload kind share
-/// it, and distinct ones cost little. A NUL within a key or value becomes U+FFFD.
+/// Kept as one text, `key NUL value NUL …`, which equal labels share. A NUL within
+/// a key or value becomes U+FFFD.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<Box<str>>);
 
@@ -83,7 +85,7 @@ impl From<BTreeMap<Arc<str>, Arc<str>>> for Labels {
             text.push_str(part);
             text.push(END);
         }
-        Self(Arc::new(text.into_boxed_str()))
+        Self(shared(text.into_boxed_str()))
     }
 }
 

@@ -25,6 +25,7 @@ mod addresses;
 mod config;
 mod conflict;
 mod endpoint;
+mod intern;
 mod labels;
 mod locality;
 mod mesh;

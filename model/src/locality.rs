@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Serialize, Serializer};
 
+use crate::intern::Pool;
+
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 struct Parts {
     region: Box<str>,
@@ -31,7 +33,9 @@ impl Locality {
         if region.is_empty() && zone.is_empty() && subzone.is_empty() {
             return Self::default();
         }
-        Self(Arc::new(Parts { region: region.into(), zone: zone.into(), subzone: subzone.into() }))
+        static KNOWN: LazyLock<Pool<Parts>> = LazyLock::new(Pool::new);
+        let parts = Parts { region: region.into(), zone: zone.into(), subzone: subzone.into() };
+        Self(KNOWN.share(parts))
     }
 
     /// Reads `region/zone/subzone` with fewer parts allowed. `.` separates where

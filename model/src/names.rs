@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::intern::Pool;
 
 macro_rules! names {
-    ($stored:ty: $($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($stored:ty, $store:ident: $($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         #[serde(transparent)]
         pub struct $name($stored);
 
@@ -35,19 +37,25 @@ macro_rules! names {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(<$stored>::from(Box::<str>::from(text)))
+                Self($store(text.into()))
             }
         }
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(<$stored>::from(text.into_boxed_str()))
+                Self($store(text.into_boxed_str()))
             }
         }
 
         impl From<Arc<str>> for $name {
             fn from(text: Arc<str>) -> Self {
                 Self::from(&*text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(Self::from)
             }
         }
 
@@ -77,18 +85,27 @@ macro_rules! names {
     )*};
 }
 
-names! { Arc<str>:
+fn alone(text: Box<str>) -> Arc<str> {
+    Arc::from(text)
+}
+
+/// Text that is kept once however often it is made; one pointer wide.
+pub(crate) fn shared(text: Box<str>) -> Arc<Box<str>> {
+    static TEXTS: LazyLock<Pool<Box<str>>> = LazyLock::new(Pool::new);
+    TEXTS.share(text)
+}
+
+names! { Arc<str>, alone:
     /// A fully qualified host name, possibly with a leading `*.`; lower case, no trailing dot.
     Hostname;
+}
+
+// Few distinct names, each carried by many values.
+names! { Arc<Box<str>>, shared:
     /// The name of a namespace.
     NamespaceName;
     /// `provider/cluster`, such as `kubernetes/prod-eu` or `consul/dc1`.
     RegistryId;
-}
-
-// Every endpoint carries these, so they are one pointer wide: few distinct names,
-// each shared by many endpoints.
-names! { Arc<Box<str>>:
     /// The name by which a cluster (Kubernetes, a Consul datacenter, a set of VMs) is known in the mesh.
     ClusterId;
     /// A network: addresses are unique and reachable within it. Empty is the default network.

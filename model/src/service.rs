@@ -3,24 +3,27 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Serialize, Serializer};
 
+use crate::intern::Pool;
 use crate::origin::same_origins;
 use crate::{
     ClusterAddresses, ClusterId, Hostname, Labels, NamespaceName, Origins, PortName, Protocol,
     ServiceAccount,
 };
 
-/// The identity of a service: host name and namespace. One pointer wide.
+/// The identity of a service: host name and namespace. One pointer wide, and
+/// shared by all that name the same service.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey(Arc<(Hostname, NamespaceName)>);
 
 impl ServiceKey {
     /// The key of `hostname` in `namespace`.
     pub fn new(hostname: impl Into<Hostname>, namespace: impl Into<NamespaceName>) -> Self {
-        Self(Arc::new((hostname.into(), namespace.into())))
+        static KNOWN: LazyLock<Pool<(Hostname, NamespaceName)>> = LazyLock::new(Pool::new);
+        Self(KNOWN.share((hostname.into(), namespace.into())))
     }
 
     /// The host name.

@@ -74,15 +74,21 @@ impl Draft {
 
     /// Sets a service's definition.
     pub fn put_service(&mut self, service: Arc<Service>) {
+        let before = self.next.services.get(&service.key);
+        if before.is_some_and(|before| Arc::ptr_eq(before, &service)) {
+            return;
+        }
         let key = service.key.clone();
         let before = self.next.services.insert(key.clone(), service.clone());
         if before.as_ref().is_some_and(|before| before.same_content(&service)) {
             return;
         }
-        if let Some(before) = before {
-            self.unlist(&before);
+        if before.as_ref().is_none_or(|before| !listed_alike(before, &service)) {
+            if let Some(before) = before {
+                self.unlist(&before);
+            }
+            self.list(&service);
         }
-        self.list(&service);
         self.changes.services.insert(key);
     }
 
@@ -96,6 +102,10 @@ impl Draft {
 
     /// Sets all endpoints of a service.
     pub fn put_endpoints(&mut self, set: Arc<EndpointSet>) {
+        let before = self.next.endpoints.get(&set.service);
+        if before.is_some_and(|before| Arc::ptr_eq(before, &set)) {
+            return;
+        }
         let key = set.service.clone();
         let before = self.next.endpoints.insert(key.clone(), set.clone());
         if before.as_ref().is_some_and(|before| before.same_content(&set)) {
@@ -236,6 +246,14 @@ impl Draft {
         before.difference(&after).for_each(|place| index.unlist(place, key));
         after.difference(&before).for_each(|place| index.list(*place, key));
     }
+}
+
+/// Whether both are found in the same ways.
+fn listed_alike(a: &Service, b: &Service) -> bool {
+    a.key == b.key
+        && a.aliases == b.aliases
+        && a.visibility == b.visibility
+        && a.selector.is_empty() == b.selector.is_empty()
 }
 
 /// Every name that leads to the service.
