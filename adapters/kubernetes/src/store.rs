@@ -117,6 +117,7 @@ impl Store {
     /// and what was held of it stays.
     pub(crate) fn apply(&mut self, kind: Kind, item: Item) {
         let Item { mut name, revision, object } = item;
+        self.pools.in_use = self.len();
         self.pools.namespace(&mut name.namespace);
         let put = object.and_then(|object| self.put(&name, revision, object));
         match put {
@@ -167,10 +168,19 @@ impl Store {
         let gone: Vec<_> =
             rejected.filter(|object| !listed.contains(&*object.name)).cloned().collect();
         gone.iter().for_each(|object| self.accept(kind, &object.name));
-        self.pools.in_use += items.len();
         for item in items {
             self.apply(kind, item);
         }
+    }
+
+    /// How many objects are held.
+    fn len(&self) -> usize {
+        self.services.len()
+            + self.slices.len()
+            + self.pods.len()
+            + self.nodes.len()
+            + self.namespaces.len()
+            + self.entries.len()
     }
 
     fn names(&self, kind: Kind) -> Vec<ObjectName> {
@@ -216,5 +226,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

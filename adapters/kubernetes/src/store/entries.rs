@@ -46,6 +46,10 @@ fn in_namespace<'a, T>(
 }
 
 impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.services.len() + self.workloads.len()
+    }
+
     pub(super) fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
         self.services.keys()
     }

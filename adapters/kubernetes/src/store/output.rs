@@ -81,7 +81,9 @@ impl Store {
 
     /// Rejects a Service whose chain of external names loops, until it does not.
     fn check_names(&mut self, key: &ServiceKey) {
-        let Some(name) = self.settings.service_named(key.hostname()) else { return };
+        // A ServiceEntry may bear a Service's host name in another namespace.
+        let name = self.settings.service_named(key.hostname());
+        let Some(name) = name.filter(|name| name.namespace == *key.namespace()) else { return };
         let loops =
             self.service_of(key).is_some_and(|(_, entry)| self.alias_of(entry) == Err(Loop));
         let text = name.to_string();

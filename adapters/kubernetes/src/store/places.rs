@@ -73,6 +73,9 @@ impl Store {
         let keys: Vec<_> = services.chain(self.entries.keys_of(name)).collect();
         self.touched.services.extend(keys.iter().cloned());
         self.touched.endpoints.extend(keys);
+        // Services elsewhere list the external names of this namespace.
+        let names: Vec<_> = self.services.of(name).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.touch_names(name));
         let pods = self.pods.names().filter(|pod| pod.namespace == *name);
         let entries = self.entries.workload_names().filter(|entry| entry.namespace == *name);
         self.touched.workloads.extend(pods.chain(entries).cloned());

@@ -29,6 +29,10 @@ struct Entry {
 }
 
 impl Pods {
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.held.keys()
     }

@@ -27,6 +27,10 @@ pub(super) struct Entry {
 }
 
 impl Services {
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.held.keys()
     }
@@ -104,7 +108,7 @@ impl Store {
     /// Touches what a chain of external names connects this Service with: every
     /// name that leads through it, and where the chain ends. Called before and
     /// after a change, it finds both ends.
-    fn touch_names(&mut self, name: &ObjectName) {
+    pub(super) fn touch_names(&mut self, name: &ObjectName) {
         let host = self.settings.hostname(name);
         let end = self.end_of(host.clone());
         let touched = self.names_leading_to(&host);

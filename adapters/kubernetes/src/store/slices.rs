@@ -32,6 +32,10 @@ pub(super) struct Entry {
 }
 
 impl Slices {
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.held.keys()
     }

@@ -94,6 +94,7 @@ impl<'a> Follower<'a> {
                 }
                 Err(error) if error.is_absent() && self.kind.path().is_none() => {
                     self.path = None;
+                    backoff.wait().await;
                 }
                 Err(error) => {
                     let (kind, reached) = (self.kind, error.reached());
