@@ -19,6 +19,8 @@ pub use wire::{
 };
 
 #[cfg(test)]
+pub(crate) use answer::read_instances;
+#[cfg(test)]
 pub(crate) use client::install_crypto;
 
 use crate::config::{Consistency, ConsulConfig};
@@ -55,6 +57,16 @@ pub enum Ask {
     Leader,
 }
 
+/// Whether blocking queries on a service may be answered from the view that the
+/// agent itself keeps of it (Consul's streaming backend), which spares the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Views {
+    /// They may.
+    Welcome,
+    /// The servers are to answer.
+    Avoided,
+}
+
 /// Consul's API with one set of credentials.
 #[derive(Debug)]
 pub struct Api {
@@ -62,6 +74,7 @@ pub struct Api {
     datacenter: Option<String>,
     canary: String,
     consistency: Consistency,
+    views: Views,
 }
 
 /// An answer of the probe: the agent is there and the token sees the catalog.
@@ -79,6 +92,7 @@ impl Api {
     pub async fn connect(
         config: &ConsulConfig,
         credentials: &Credentials,
+        views: Views,
         traffic: Arc<Traffic>,
     ) -> Result<(Self, Present), ApiError> {
         let mut api = Self {
@@ -86,6 +100,7 @@ impl Api {
             datacenter: config.datacenter.clone(),
             canary: config.canary.clone(),
             consistency: config.consistency,
+            views,
         };
         let present = api.probe().await?;
         api.client.open_pool()?;
@@ -129,8 +144,13 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError`], also where the canary is missing.
-    pub async fn services(&self, index: CatalogIndex) -> Result<Answer<ServiceList>, ApiError> {
-        let answer = self.client.ask(self.query(&["catalog", "services"]).after(index)).await?;
+    pub async fn services(
+        &self,
+        index: CatalogIndex,
+        ask: Ask,
+    ) -> Result<Answer<ServiceList>, ApiError> {
+        let query = self.asking(ask, &["catalog", "services"]).after(index);
+        let answer = self.client.ask(query).await?;
         let services: ServiceList = answer.parse()?;
         if !self.canary.is_empty() && !services.contains_key(&self.canary) {
             return Err(self.no_canary(answer.path()));
@@ -148,9 +168,9 @@ impl Api {
         index: CatalogIndex,
         ask: Ask,
     ) -> Result<Answer<Vec<RawInstance>>, ApiError> {
-        let mut query = self.query(&["health", "service", service]).after(index);
-        if ask == Ask::Leader && self.consistency == Consistency::Stale {
-            query = query.consistency(Consistency::Default);
+        let mut query = self.asking(ask, &["health", "service", service]).after(index);
+        if self.views == Views::Avoided {
+            query = query.from_servers();
         }
         let answer = self.client.ask(query).await?;
         answer.unfiltered("service:read and node:read on all of it")?;
@@ -189,6 +209,13 @@ impl Api {
     pub async fn nodes_changed(&self, index: CatalogIndex) -> Result<Answer<()>, ApiError> {
         let query = self.query(&["catalog", "nodes"]).filter("Node == \"\"").after(index);
         self.client.ask(query).await?.with(())
+    }
+
+    fn asking(&self, ask: Ask, path: &[&str]) -> Query {
+        match (ask, self.consistency) {
+            (Ask::Leader, Consistency::Stale) => self.query(path).consistency(Consistency::Default),
+            _ => self.query(path),
+        }
     }
 
     fn query(&self, path: &[&str]) -> Query {

@@ -179,6 +179,14 @@ impl Catalog {
         updates
     }
 
+    /// Whether the answer lacks an instance that is held.
+    pub fn would_lose(&self, name: &str, instances: &[RawInstance]) -> bool {
+        let Some(held) = self.services.get(name) else { return false };
+        let found: BTreeSet<ObjectRef> =
+            instances.iter().map(|instance| convert::instance_object(name, instance)).collect();
+        held.contributions.keys().any(|object| !found.contains(object))
+    }
+
     fn take(&mut self, name: &Arc<str>, instances: &[RawInstance]) -> Vec<RegistryUpdate> {
         let Some(mut held) = self.services.remove(name) else { return Vec::new() };
         let mut updates = Vec::new();

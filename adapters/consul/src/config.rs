@@ -171,6 +171,28 @@ impl ConsulConfig {
     }
 }
 
+/// Queries at once over plain HTTP: the agent allows 200 connections of a client.
+const PLAIN_QUERIES: usize = 128;
+
+/// Queries at once over HTTP/2: about 84 connections.
+const MULTIPLEXED_QUERIES: usize = 20_000;
+
+/// The fewest queries that an adapter can do with.
+const FEWEST_QUERIES: usize = 8;
+
+impl ConsulConfig {
+    /// How many queries may be open at once.
+    pub(crate) fn queries(&self, multiplexes: bool) -> usize {
+        let default = if multiplexes { MULTIPLEXED_QUERIES } else { PLAIN_QUERIES };
+        self.max_queries.unwrap_or(default).max(FEWEST_QUERIES)
+    }
+
+    /// How many of them may be short ones.
+    pub(crate) fn errands(&self, multiplexes: bool) -> usize {
+        (self.queries(multiplexes) / 8).clamp(1, 32)
+    }
+}
+
 fn default_address() -> String {
     "http://127.0.0.1:8500".to_owned()
 }

@@ -24,7 +24,7 @@ use mainstem_model::{
 use crate::config::ConsulConfig;
 use crate::config::hostname::namespace_of;
 
-pub use instance::{Contribution, contribution};
+pub use instance::{Contribution, contribution, instance_object};
 
 /// The kind of a registered instance: `service/id@node`.
 pub const INSTANCE: ObjectKind = "instance";

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use mainstem_registry::{Backoff, UpdateSender};
 
-use crate::api::{Api, ApiError, Present, Traffic};
+use crate::api::{Api, ApiError, Present, Traffic, Views};
 use crate::catalog::{Catalog, Query};
 use crate::config::ConsulConfig;
 use crate::credentials::Credentials;
@@ -42,15 +42,21 @@ pub(crate) async fn run(config: ConsulConfig, traffic: Arc<Traffic>, updates: Up
     let mut catalog = Catalog::new((*config).clone(), updates.registry().clone());
     // Short at most: a registry that is back should be noticed within seconds.
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut views = Views::Welcome;
     loop {
-        match connect(&config, &traffic).await {
+        match connect(&config, views, &traffic).await {
             Ok((api, credentials, present)) => {
                 backoff.reset();
                 catalog.begin(present.datacenter);
                 let session = Session::new(&config, api, credentials, &mut catalog, &updates);
-                match session.run().await {
-                    End::Lost(error) => lost(&mut catalog, &updates, &error),
-                    End::Renewed => {}
+                views = match session.run().await {
+                    End::Lost(error) => {
+                        lost(&mut catalog, &updates, &error);
+                        Views::Welcome
+                    }
+                    End::Renewed => Views::Welcome,
+                    // They may show the replaced state for a while.
+                    End::WentBack => Views::Avoided,
                 }
             }
             Err(error) => {
@@ -63,10 +69,11 @@ pub(crate) async fn run(config: ConsulConfig, traffic: Arc<Traffic>, updates: Up
 
 async fn connect(
     config: &ConsulConfig,
+    views: Views,
     traffic: &Arc<Traffic>,
 ) -> Result<(Api, Credentials, Present), ApiError> {
     let credentials = Credentials::read(config).await?;
-    let (api, present) = Api::connect(config, &credentials, traffic.clone()).await?;
+    let (api, present) = Api::connect(config, &credentials, views, traffic.clone()).await?;
     Ok((api, credentials, present))
 }
 

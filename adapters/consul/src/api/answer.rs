@@ -20,6 +20,9 @@ pub struct Answer<T> {
     pub index: CatalogIndex,
     /// Equal for equal bytes.
     pub hash: u64,
+    /// From an agent's own view (Consul's streaming backend): it does not say
+    /// whether rights were missing, so what it lacks may well be there.
+    pub streamed: bool,
     /// What it says.
     pub value: T,
 }
@@ -45,6 +48,7 @@ pub(super) struct Raw {
     address: String,
     index: Option<CatalogIndex>,
     filtered: bool,
+    streamed: bool,
     body: Bytes,
 }
 
@@ -64,12 +68,14 @@ impl Raw {
                 .and_then(|i| i.parse().ok())
                 .and_then(CatalogIndex::new),
             filtered: header("x-consul-results-filtered-by-acls") == Some("true"),
+            streamed: header("x-consul-query-backend") == Some("streaming"),
             body,
         };
         if has_index {
             raw.index()?;
         }
-        if header("x-consul-knownleader") == Some("false") {
+        // A streamed answer always says that no leader is known.
+        if header("x-consul-knownleader") == Some("false") && !raw.streamed {
             return Err(ApiError::NoLeader { path: raw.path });
         }
         Ok(raw)
@@ -108,7 +114,12 @@ impl Raw {
     }
 
     pub(super) fn with<T>(&self, value: T) -> Result<Answer<T>, ApiError> {
-        Ok(Answer { index: self.index()?, hash: xxh3_64(&self.body), value })
+        Ok(Answer {
+            index: self.index()?,
+            hash: xxh3_64(&self.body),
+            streamed: self.streamed,
+            value,
+        })
     }
 
     fn malformed(&self, source: serde_json::Error) -> ApiError {
@@ -123,4 +134,12 @@ fn instance(at: usize, element: &Value) -> RawInstance {
         node: text("Node", "Node").unwrap_or_default(),
         reason: error.to_string(),
     })
+}
+
+/// The instances in an answer's body.
+#[cfg(test)]
+pub(crate) fn read_instances(body: impl Into<Bytes>) -> Result<Vec<RawInstance>, ApiError> {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-consul-index", http::HeaderValue::from_static("1"));
+    Raw::new("test", "test", &headers, body.into(), true)?.instances()
 }

@@ -33,6 +33,7 @@ pub(super) struct Query {
     filter: Option<&'static str>,
     index: CatalogIndex,
     has_index: bool,
+    from_servers: bool,
 }
 
 impl Query {
@@ -44,6 +45,7 @@ impl Query {
             filter: None,
             index: CatalogIndex::START,
             has_index: true,
+            from_servers: false,
         }
     }
 
@@ -57,6 +59,11 @@ impl Query {
 
     pub(super) fn consistency(self, consistency: Consistency) -> Self {
         Self { consistency, ..self }
+    }
+
+    /// Not from the agent's own view, which cannot sort by distance.
+    pub(super) fn from_servers(self) -> Self {
+        Self { from_servers: true, ..self }
     }
 
     /// For endpoints that are not of the catalog.
@@ -77,6 +84,9 @@ impl Query {
                 Consistency::Default => {}
                 Consistency::Stale => drop(pairs.append_key_only("stale")),
                 Consistency::Consistent => drop(pairs.append_key_only("consistent")),
+            }
+            if self.from_servers {
+                pairs.append_pair("near", "_agent");
             }
             if self.index.waits() {
                 pairs.append_pair("index", &self.index.to_string());
@@ -121,6 +131,7 @@ impl Client {
             credentials: credentials.clone(),
             resolver,
             verify: !config.tls.insecure_skip_verify,
+            idle: config.errands(false),
         };
         let probing = settings.client(|builder| builder);
         let probing = probing.map_err(|source| client_error(config, source))?;
@@ -247,6 +258,8 @@ struct Settings {
     credentials: Credentials,
     resolver: Option<Arc<HostOf>>,
     verify: bool,
+    /// Blocking queries keep their connections busy; only short ones leave some idle.
+    idle: usize,
 }
 
 impl Settings {
@@ -259,6 +272,7 @@ impl Settings {
             .no_proxy()
             // A redirect would carry the token to somebody else.
             .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(self.idle)
             .connect_timeout(Duration::from_secs(5))
             .tcp_keepalive(Duration::from_secs(15))
             .tcp_user_timeout(Duration::from_secs(20))

@@ -28,6 +28,15 @@ pub struct Contribution {
     pub registered: u64,
 }
 
+/// The object of an instance of `service`.
+pub fn instance_object(service: &str, instance: &RawInstance) -> ObjectRef {
+    let (id, node) = match instance {
+        Ok(instance) => (&instance.service.id, &instance.node.node),
+        Err(bad) => (&bad.id, &bad.node),
+    };
+    ObjectRef { kind: INSTANCE, name: Arc::from(format!("{service}/{id}@{node}")) }
+}
+
 /// What an instance of `service` contributes; `None` where it is a proxy or
 /// gateway, or the selector leaves it out.
 ///
@@ -38,11 +47,7 @@ pub fn contribution(
     service: &str,
     instance: &RawInstance,
 ) -> Result<Option<Contribution>, Rejected> {
-    let (id, node) = match instance {
-        Ok(instance) => (&instance.service.id, &instance.node.node),
-        Err(bad) => (&bad.id, &bad.node),
-    };
-    let object = ObjectRef { kind: INSTANCE, name: Arc::from(format!("{service}/{id}@{node}")) };
+    let object = instance_object(service, instance);
     let made = match instance {
         Ok(instance) => contribute(context, instance, &object),
         Err(bad) => Err(bad.reason.clone()),

@@ -33,8 +33,12 @@ impl Feed for ListFeed {
 
     const NEWS: News = News::Index;
 
-    async fn ask(&self, index: CatalogIndex, _: Ask) -> Result<Answer<ServiceList>, ApiError> {
-        self.0.api.services(index).await
+    async fn ask(&self, index: CatalogIndex, ask: Ask) -> Result<Answer<ServiceList>, ApiError> {
+        self.0.api.services(index, ask).await
+    }
+
+    async fn went_back(&self) {
+        self.0.say(Event::WentBack).await;
     }
 
     async fn say(&self, answer: Result<Answer<ServiceList>, ApiError>) {

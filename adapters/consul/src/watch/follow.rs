@@ -39,18 +39,28 @@ pub(super) trait Feed: Send + Sync {
     /// Hands on an answer or an error.
     fn say(&self, answer: Result<Answer<Self::Value>, ApiError>)
     -> impl Future<Output = ()> + Send;
+
+    /// The leader itself is at a lower index than was seen before.
+    fn went_back(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Asks for ever and hands on each answer that says something new, and each error.
+/// `wait` is how long a query waits for a change.
 ///
 /// - From an index, a query waits; an answer at the same index says nothing, nor
 ///   does one without [news](Feed::NEWS).
 /// - An index that went back is not believed: the leader is asked, from the start.
-/// - After an error the next query starts again, after a backoff: whoever answers
-///   it may not know the index. Its answer is always handed on.
+///   Where it is back too, that is [said](Feed::went_back). An answer at the same
+///   index before the wait is over means that the server's whole state was
+///   replaced, so that an index of the old state would wait in vain: it is treated
+///   alike.
+/// - After an error too the leader is asked from the start, after a backoff:
+///   whoever answers may not know the index. Its answer is always handed on.
 /// - Answers that come at once and say nothing new are asked for at growing
 ///   distance, up to a second, so that no server can make us spin.
-pub(super) async fn follow<F: Feed>(feed: F, from: CatalogIndex) {
+pub(super) async fn follow<F: Feed>(feed: F, from: CatalogIndex, wait: Duration) {
     let mut position = Position { index: from, ..Position::START };
     let mut backoff = Backoff::default();
     let mut idle = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
@@ -59,7 +69,10 @@ pub(super) async fn follow<F: Feed>(feed: F, from: CatalogIndex) {
         match feed.ask(position.index, position.ask).await {
             Ok(answer) => {
                 backoff.reset();
-                if position.advance(&answer, F::NEWS) {
+                if position.is_back(answer.index) {
+                    feed.went_back().await;
+                }
+                if position.advance(&answer, F::NEWS, asked.elapsed() < wait) {
                     feed.say(Ok(answer)).await;
                     idle.reset();
                 } else if asked.elapsed() < AT_ONCE {
@@ -69,7 +82,8 @@ pub(super) async fn follow<F: Feed>(feed: F, from: CatalogIndex) {
                 }
             }
             Err(error) => {
-                position = Position::START;
+                position.doubt();
+                position.hash = None;
                 feed.say(Err(error)).await;
                 backoff.wait().await;
             }
@@ -83,26 +97,45 @@ struct Position {
     index: CatalogIndex,
     ask: Ask,
     hash: Option<u64>,
+    /// The index from which another one went back.
+    doubted: CatalogIndex,
 }
 
 impl Position {
-    const START: Self = Self { index: CatalogIndex::START, ask: Ask::Any, hash: None };
+    const START: Self = Self {
+        index: CatalogIndex::START,
+        ask: Ask::Any,
+        hash: None,
+        doubted: CatalogIndex::START,
+    };
 
-    /// Takes an answer; whether it says something new.
-    fn advance<T>(&mut self, answer: &Answer<T>, news: News) -> bool {
+    /// Whether the leader confirms that the index went back.
+    fn is_back(&self, answered: CatalogIndex) -> bool {
+        self.ask == Ask::Leader && answered < self.doubted
+    }
+
+    /// Takes an answer, which came before the wait was over or not; whether it says
+    /// something new.
+    fn advance<T>(&mut self, answer: &Answer<T>, news: News, early: bool) -> bool {
         match self.index.step(answer.index) {
-            Step::Back => {
-                self.index = CatalogIndex::START;
-                self.ask = Ask::Leader;
+            Step::Same if !early => false,
+            Step::Same | Step::Back => {
+                self.doubt();
                 false
             }
-            Step::Same => false,
             Step::Ahead => {
                 let new = news == News::Index || self.hash != Some(answer.hash);
-                *self = Self { index: answer.index, ask: Ask::Any, hash: Some(answer.hash) };
+                *self = Self { index: answer.index, hash: Some(answer.hash), ..Self::START };
                 new
             }
         }
+    }
+
+    /// Starts again, by the leader's word.
+    fn doubt(&mut self) {
+        self.doubted = self.doubted.max(self.index);
+        self.index = CatalogIndex::START;
+        self.ask = Ask::Leader;
     }
 }
 
@@ -114,8 +147,10 @@ mod tests {
     use parking_lot::Mutex;
     use pretty_assertions::assert_eq;
 
+    const WAIT: Duration = Duration::from_secs(300);
+
     fn answer(index: u64, hash: u64) -> Result<Answer<u64>, ApiError> {
-        Ok(Answer { index: CatalogIndex::new(index).unwrap(), hash, value: hash })
+        Ok(Answer { index: CatalogIndex::new(index).unwrap(), hash, streamed: false, value: hash })
     }
 
     fn failure() -> Result<Answer<u64>, ApiError> {
@@ -128,6 +163,7 @@ mod tests {
         answers: Mutex<VecDeque<Result<Answer<u64>, ApiError>>>,
         asked: Mutex<Vec<(String, Ask)>>,
         said: Mutex<Vec<Option<u64>>>,
+        backs: Mutex<usize>,
         done: tokio::sync::Notify,
     }
 
@@ -140,6 +176,9 @@ mod tests {
             let next = self.answers.lock().pop_front();
             if let Some(answer) = next {
                 self.asked.lock().push((index.to_string(), ask));
+                if matches!(&answer, Ok(answer) if answer.index == index && !answer.streamed) {
+                    tokio::time::sleep(WAIT).await;
+                }
                 return answer;
             }
             self.done.notify_one();
@@ -149,18 +188,22 @@ mod tests {
         async fn say(&self, answer: Result<Answer<u64>, ApiError>) {
             self.said.lock().push(answer.ok().map(|answer| answer.value));
         }
+
+        async fn went_back(&self) {
+            *self.backs.lock() += 1;
+        }
     }
 
     /// Gives these answers; returns what was asked, and what was said.
     async fn run(
         answers: Vec<Result<Answer<u64>, ApiError>>,
-    ) -> (Vec<(String, Ask)>, Vec<Option<u64>>) {
+    ) -> (Vec<(String, Ask)>, Vec<Option<u64>>, usize) {
         let script = Script { answers: Mutex::new(answers.into()), ..Script::default() };
         tokio::select! {
-            () = follow(&script, CatalogIndex::START) => unreachable!("it goes on for ever"),
+            () = follow(&script, CatalogIndex::START, WAIT) => unreachable!("it goes on for ever"),
             () = script.done.notified() => {}
         }
-        (script.asked.into_inner(), script.said.into_inner())
+        (script.asked.into_inner(), script.said.into_inner(), script.backs.into_inner())
     }
 
     fn asked(indices: &[(&str, Ask)]) -> Vec<(String, Ask)> {
@@ -169,27 +212,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_change_is_said_once() {
-        let (queries, said) =
+        let (queries, said, backs) =
             run(vec![answer(5, 1), answer(5, 1), answer(6, 1), answer(9, 2)]).await;
-        assert_eq!(said, [Some(1), Some(2)]);
+        assert_eq!((said, backs), (vec![Some(1), Some(2)], 0));
         let any = |index| (index, Ask::Any);
         assert_eq!(queries, asked(&[any("0"), any("5"), any("5"), any("6")]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_index_that_went_back_is_asked_again_of_the_leader() {
-        let (queries, said) =
+        let (queries, said, backs) =
             run(vec![answer(9, 1), answer(3, 2), answer(4, 3), answer(5, 4)]).await;
-        assert_eq!(said, [Some(1), Some(3), Some(4)]);
+        assert_eq!((said, backs), (vec![Some(1), Some(3), Some(4)], 1));
         let expected = [("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Leader), ("4", Ask::Any)];
         assert_eq!(queries, asked(&expected));
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_at_the_same_index_before_its_time_is_asked_again_from_the_start() {
+        let early = Ok(Answer { streamed: true, ..answer(9, 1).unwrap() });
+        let (queries, said, backs) = run(vec![answer(9, 1), early, answer(4, 2)]).await;
+        assert_eq!((said, backs), (vec![Some(1), Some(2)], 1));
+        assert_eq!(queries, asked(&[("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Leader)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_lags_behind_the_leader_is_no_way_back() {
+        let (_, said, backs) = run(vec![answer(9, 1), answer(3, 2), answer(9, 1)]).await;
+        assert_eq!((said, backs), (vec![Some(1)], 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn after_an_error_everything_is_asked_and_said_again() {
-        let (queries, said) = run(vec![answer(9, 1), failure(), answer(9, 1)]).await;
-        assert_eq!(said, [Some(1), None, Some(1)]);
-        assert_eq!(queries, asked(&[("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Any)]));
+        let (queries, said, backs) = run(vec![answer(9, 1), failure(), answer(9, 1)]).await;
+        assert_eq!((said, backs), (vec![Some(1), None, Some(1)], 0));
+        assert_eq!(queries, asked(&[("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Leader)]));
     }
 
     #[tokio::test(start_paused = true)]

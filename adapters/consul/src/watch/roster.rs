@@ -144,7 +144,9 @@ mod tests {
 
     fn roster(places: usize, names: &[&str]) -> Roster {
         let mut roster = Roster::new(places);
-        names.iter().for_each(|name| drop(roster.insert(Arc::from(*name))));
+        for name in names {
+            roster.insert(Arc::from(*name));
+        }
         roster
     }
 

@@ -23,15 +23,6 @@ use crate::config::ConsulConfig;
 use crate::credentials::Credentials;
 use crate::index::CatalogIndex;
 
-/// Queries at once over plain HTTP: the agent allows 200 connections of a client.
-const PLAIN_QUERIES: usize = 128;
-
-/// Queries at once over HTTP/2: about 84 connections.
-const MULTIPLEXED_QUERIES: usize = 20_000;
-
-/// The fewest queries that a session can do with.
-const FEWEST_QUERIES: usize = 8;
-
 /// Queries beside those of services: the list, checks, nodes, and the probe.
 const OWN_QUERIES: usize = 4;
 
@@ -42,6 +33,8 @@ pub(super) enum End {
     Lost(ApiError),
     /// Token or certificates changed.
     Renewed,
+    /// The servers' state was replaced by an earlier one.
+    WentBack,
 }
 
 /// What a query reports.
@@ -53,6 +46,9 @@ pub(super) enum Event {
     Absent(ApiError),
     /// Token or certificates changed.
     Renewed,
+    /// The servers' state was replaced by an earlier one. The agent's own views,
+    /// which answer hot services, tell only when their wait is over.
+    WentBack,
     /// The service list.
     List(Result<Answer<ServiceList>, ApiError>),
     /// A hot service's instances.
@@ -106,14 +102,13 @@ impl<'a> Session<'a> {
         catalog: &'a mut Catalog,
         updates: &'a UpdateSender,
     ) -> Self {
-        let default = if api.multiplexes() { MULTIPLEXED_QUERIES } else { PLAIN_QUERIES };
-        let queries = config.max_queries.unwrap_or(default).max(FEWEST_QUERIES);
-        let errands = (queries / 8).clamp(1, 32);
+        let queries = config.queries(api.multiplexes());
+        let errands = config.errands(api.multiplexes());
         let (sender, events) = mpsc::channel(256);
         let line = Line { api: Arc::new(api), events: sender };
         let mut tasks = JoinSet::new();
         tasks.spawn(probe(config.clone(), line.clone(), credentials));
-        tasks.spawn(follow(ListFeed(line.clone()), CatalogIndex::START));
+        tasks.spawn(follow(ListFeed(line.clone()), CatalogIndex::START, config.wait.duration()));
         Self {
             config,
             catalog,
@@ -158,6 +153,7 @@ impl<'a> Session<'a> {
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Renewed => return Some(End::Renewed),
+            Event::WentBack => return Some(End::WentBack),
             Event::Absent(error) if error.is_silence() => return Some(End::Lost(error)),
             Event::Absent(error) => self.fail(Query::Probe, &error),
             Event::Present => self.recover(&Query::Probe),
@@ -200,8 +196,9 @@ impl<'a> Session<'a> {
             self.errands.add(name, Purpose::Fetch);
         } else if !self.detectors.started {
             self.detectors.started = true;
-            self.tasks.spawn(follow(ChecksFeed(self.line.clone()), CatalogIndex::START));
-            self.tasks.spawn(follow(NodesFeed(self.line.clone()), CatalogIndex::START));
+            let (start, wait) = (CatalogIndex::START, self.config.wait.duration());
+            self.tasks.spawn(follow(ChecksFeed(self.line.clone()), start, wait));
+            self.tasks.spawn(follow(NodesFeed(self.line.clone()), start, wait));
         }
     }
 
@@ -216,7 +213,8 @@ impl<'a> Session<'a> {
 
     fn watch(&mut self, name: Arc<str>, from: CatalogIndex) {
         let feed = ServiceFeed(self.line.clone(), name.clone());
-        self.watchers.insert(name, self.tasks.spawn(follow(feed, from)));
+        let wait = self.config.wait.duration();
+        self.watchers.insert(name, self.tasks.spawn(follow(feed, from, wait)));
     }
 
     fn swap(&mut self, swap: Swap) {
@@ -234,8 +232,13 @@ impl<'a> Session<'a> {
         }
         match answer {
             Ok(answer) => {
-                self.take(name, &answer);
                 self.touch(name);
+                // The servers' own answer tells lost rights from a lost instance.
+                if answer.streamed && self.catalog.would_lose(name, &answer.value) {
+                    self.errands.add(name.clone(), Purpose::Confirm);
+                } else {
+                    self.take(name, &answer);
+                }
             }
             Err(error) => self.fail_service(name, &error),
         }

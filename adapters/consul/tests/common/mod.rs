@@ -46,6 +46,13 @@ impl ConsulFixture {
     }
 }
 
+/// An agent's options, changed.
+pub fn options(change: impl FnOnce(&mut ConsulOptions)) -> ConsulOptions {
+    let mut options = ConsulOptions::default();
+    change(&mut options);
+    options
+}
+
 /// The id of an instance of the fixture.
 pub fn instance_id(service: &str, ip: Ipv4Addr) -> String {
     format!("{service}-{ip}")
