@@ -104,6 +104,12 @@ pub struct ProxyMetadata {
     /// How traffic is intercepted.
     #[serde(deserialize_with = "lenient")]
     pub interception_mode: Option<Interception>,
+    /// The version of Istio's proxy that it is; absent for Envoy as released.
+    #[serde(deserialize_with = "lenient")]
+    pub istio_version: Option<String>,
+    /// `true` if it may not listen on ports below 1024.
+    #[serde(deserialize_with = "lenient")]
+    pub unprivileged_pod: Option<String>,
     /// The container ports, as JSON text or as a list.
     #[serde(deserialize_with = "json_text")]
     pub pod_ports: Option<Vec<PodPort>>,
