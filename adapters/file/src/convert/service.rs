@@ -121,6 +121,7 @@ fn names_itself(spec: &ServiceSpec) -> bool {
         && spec.endpoints.is_empty()
         && spec.selector.is_empty()
         && spec.alias_of.is_none()
+        && !spec.hostname.starts_with('*')
 }
 
 fn ports(specs: &[PortSpec], field: &FieldPath, problems: &mut Problems) -> Vec<Port> {

@@ -318,17 +318,6 @@ impl<'de> Visitor<'de> for AnyContent {
         Ok(RawContent::Integer(value.into()))
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<RawContent, E> {
-        Ok(RawContent::Integer(value))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<RawContent, E> {
-        // Beyond i128 a number fits no type that is read here; its size still shows.
-        #[expect(clippy::cast_precision_loss, reason = "only shown")]
-        let float = value as f64;
-        Ok(i128::try_from(value).map_or(RawContent::Float(float), RawContent::Integer))
-    }
-
     fn visit_f64<E>(self, value: f64) -> Result<RawContent, E> {
         Ok(RawContent::Float(value))
     }

@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         let given = match (u64::try_from(value), i64::try_from(value)) {
             (Ok(value), _) => visitor.visit_u64(value),
             (_, Ok(value)) => visitor.visit_i64(value),
-            _ => Err(Misfit::at(place, format!("{value} is beyond every number allowed here"))),
+            _ => Err(self.refuse(expected, "")),
         };
         given.map_err(|misfit| misfit.or_at(place))
     }
