@@ -78,15 +78,19 @@ pub fn to_json<T: Name>(message: &T) -> Result<Value, ReflectError> {
 /// Reads JSON as the message of that type URL and packs it. Unknown fields are errors.
 pub fn any_from_json(type_url: &str, json: &Value) -> Result<Any, ReflectError> {
     let name = type_url.rsplit('/').next().unwrap_or_default();
-    let message = dynamic_from_json(name, json)?;
+    let message = dynamic_from_json(name, json, true)?;
     Ok(Any { type_url: type_url.to_owned(), value: canonical(&message).into() })
 }
 
 /// Reads JSON as a message. Unknown fields are errors.
 pub fn from_json<T: Name + Default>(json: &Value) -> Result<T, ReflectError> {
-    let name = T::full_name();
-    let bytes = canonical(&dynamic_from_json(&name, json)?);
-    T::decode(bytes.as_slice()).map_err(|source| ReflectError::Decode { message: name, source })
+    typed(dynamic_from_json(&T::full_name(), json, true)?)
+}
+
+/// Reads JSON as a message, leaving out fields that are not known here: for
+/// what a newer peer says.
+pub fn from_json_lenient<T: Name + Default>(json: &Value) -> Result<T, ReflectError> {
+    typed(dynamic_from_json(&T::full_name(), json, false)?)
 }
 
 /// The descriptor of a message by its full name.
@@ -109,8 +113,17 @@ fn dynamic_to_json(message: &DynamicMessage) -> Result<Value, ReflectError> {
     })
 }
 
-fn dynamic_from_json(message: &str, json: &Value) -> Result<DynamicMessage, ReflectError> {
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
+fn dynamic_from_json(
+    message: &str,
+    json: &Value,
+    strict: bool,
+) -> Result<DynamicMessage, ReflectError> {
+    let options = DeserializeOptions::new().deny_unknown_fields(strict);
     DynamicMessage::deserialize_with_options(descriptor(message)?, json, &options)
         .map_err(|source| ReflectError::FromJson { message: message.to_owned(), source })
+}
+
+fn typed<T: Name + Default>(message: DynamicMessage) -> Result<T, ReflectError> {
+    T::decode(canonical(&message).as_slice())
+        .map_err(|source| ReflectError::Decode { message: T::full_name(), source })
 }

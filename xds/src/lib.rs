@@ -41,7 +41,7 @@ pub use limits::Limits;
 pub use names::{Name, NameSet, Subscription, TypeUrl};
 pub use observe::{NoObserver, PushObserver};
 pub use resource::Resource;
-pub use server::{Listener, ServeError, Server, ServerConfig};
+pub use server::{Listener, ServeError, Server, ServerConfig, Tls, TlsError, TlsMaterial};
 pub use source::{Changes, Client, Lookup, Refusal, ResourceFailure, ResourceSource, ResourceView};
 pub use static_source::StaticSource;
 pub use version::{SetVersion, Version};

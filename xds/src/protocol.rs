@@ -7,6 +7,7 @@
 //! messages.
 
 mod delta;
+mod fetch;
 mod heartbeat;
 mod nonce;
 mod order;
@@ -19,6 +20,7 @@ mod wire;
 use std::time::Instant;
 
 pub use delta::DeltaState;
+pub(crate) use fetch::{Fetched, fetch};
 pub use sotw::{FullSets, SotwState};
 pub(crate) use state::{Request, State};
 pub use wire::Message;

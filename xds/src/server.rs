@@ -8,6 +8,7 @@ mod codec;
 mod config;
 mod listener;
 mod method;
+mod rest;
 mod service;
 mod stream;
 
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::ServerConfig;
-pub use self::listener::Listener;
+pub use self::listener::{Listener, Tls, TlsError, TlsMaterial};
 use self::service::XdsService;
 use crate::auth::{Anonymous, Authenticator};
 use crate::clients::Clients;

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use common::{Running, mesh};
 use mainstem_proto::envoy::config::cluster::v3::Cluster;
+use mainstem_proto::envoy::config::core::v3::api_config_source::ApiType;
+use mainstem_proto::reflect;
 use mainstem_test_support::{
     EchoBackend, Envoy, EnvoyVersion, HttpClient, TIMEOUT, eventually, free_port,
 };
@@ -14,6 +16,28 @@ use mainstem_xds::clients::{Protocol, SyncState};
 use mainstem_xds::{Name, StaticSource, TypeUrl};
 use pretty_assertions::assert_eq;
 use serde_json::Value;
+
+/// How Envoy reaches the server, as a fragment of its bootstrap.
+const XDS_CLUSTER: &str = r#"
+static_resources:
+  clusters:
+  - name: xds
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+    load_assignment:
+      cluster_name: xds
+      endpoints:
+      - lb_endpoints:
+        - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: PORT } } }
+"#;
+
+fn xds_cluster(server: SocketAddr) -> String {
+    XDS_CLUSTER.replace("PORT", &server.port().to_string())
+}
 
 /// An Envoy that asks for everything over one aggregated stream.
 fn bootstrap(server: SocketAddr, protocol: Protocol) -> String {
@@ -32,24 +56,68 @@ dynamic_resources:
     grpc_services: [{{ envoy_grpc: {{ cluster_name: xds }} }}]
   cds_config: {{ resource_api_version: V3, ads: {{}} }}
   lds_config: {{ resource_api_version: V3, ads: {{}} }}
-static_resources:
-  clusters:
-  - name: xds
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-    load_assignment:
-      cluster_name: xds
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
-"#,
-        server.ip(),
-        server.port()
+{}"#,
+        xds_cluster(server)
     )
+}
+
+/// An Envoy that asks for each type by itself.
+fn bootstrap_per_type(server: SocketAddr, api_type: ApiType) -> String {
+    let source = reflect::to_json(&mesh::per_type(api_type)).unwrap();
+    format!(
+        r#"
+node: {{ id: "sidecar~127.0.0.1~envoy.test~test", cluster: test }}
+dynamic_resources: {{ cds_config: {source}, lds_config: {source} }}
+{}"#,
+        xds_cluster(server)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_is_served_type_by_type() {
+    for api_type in [ApiType::Grpc, ApiType::DeltaGrpc, ApiType::Rest] {
+        let (blue, green) = (EchoBackend::start("blue"), EchoBackend::start("green"));
+        let port = free_port();
+        let source = StaticSource::new();
+        let cluster = |name: &str| mesh::cluster_from(name, mesh::per_type(api_type));
+        source.update(|batch| {
+            batch
+                .set(mesh::resource_of_cluster(&cluster("blue")))
+                .set(mesh::resource_of_endpoints(&mesh::load_assignment("blue", &[blue.address()])))
+                .set(mesh::resource_of_listener(&mesh::listener_from(
+                    "in",
+                    port,
+                    "routes",
+                    mesh::per_type(api_type),
+                )))
+                .set(mesh::resource_of_routes(&mesh::routes("routes", "blue")));
+        });
+        let running = Running::start(source).await;
+        let envoy =
+            Envoy::start(&bootstrap_per_type(running.address, api_type), EnvoyVersion::DEFAULT)
+                .await;
+        envoy.ready().await;
+        let client = HttpClient::new(&format!("http://127.0.0.1:{port}"));
+        answers(&client, &blue).await;
+        running
+            .source
+            .set(mesh::resource_of_endpoints(&mesh::load_assignment("blue", &[green.address()])));
+        answers(&client, &green).await;
+        running.source.set(mesh::resource_of_cluster(&cluster("new")));
+        running
+            .source
+            .set(mesh::resource_of_endpoints(&mesh::load_assignment("new", &[blue.address()])));
+        eventually("the new cluster is there", TIMEOUT, async || {
+            match envoy.stat("cluster.new.membership_total").await {
+                Some(1) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        running.source.set(mesh::resource_of_routes(&mesh::routes("routes", "new")));
+        answers(&client, &blue).await;
+        assert_eq!(rejected(&envoy).await, 0);
+    }
 }
 
 /// One listener and its route to a cluster with one backend.

@@ -88,9 +88,9 @@ impl Subscription {
         self.bytes
     }
 
-    /// Whether there is neither a name nor the wildcard.
+    /// Whether there is no name; there may be the wildcard.
     pub fn is_empty(&self) -> bool {
-        !self.wildcard && self.len() == 0
+        self.len() == 0
     }
 
     /// The names; in order unless some were added lately.

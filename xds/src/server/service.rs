@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,26 +13,28 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::server::{Grpc, StreamingService};
+use tonic::server::{Grpc, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Shared;
 use super::codec::XdsCodec;
+use super::listener::ConnectionInfo;
 use super::method::{Method, method};
 use super::stream::{Opened, run};
-use crate::auth::{Authenticator, Credentials};
+use super::{Shared, rest};
+use crate::auth::{Authenticator, Credentials, Identity};
 use crate::clients::Protocol;
 use crate::names::TypeUrl;
-use crate::protocol::{self, Message};
+use crate::protocol::{self, Fetched, Message, ProtocolError};
+use crate::source::Client;
 
 /// Answers every discovery method.
 #[derive(Clone)]
 pub(super) struct XdsService {
-    context: Arc<Serving>,
+    serving: Arc<Serving>,
 }
 
-struct Serving {
-    shared: Arc<Shared>,
+pub(super) struct Serving {
+    pub(super) shared: Arc<Shared>,
     authenticator: Arc<dyn Authenticator>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -44,7 +47,7 @@ impl XdsService {
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> XdsService {
-        XdsService { context: Arc::new(Serving { shared, authenticator, tasks, shutdown }) }
+        XdsService { serving: Arc::new(Serving { shared, authenticator, tasks, shutdown }) }
     }
 }
 
@@ -60,34 +63,36 @@ impl tower::Service<http::Request<Body>> for XdsService {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
-        let context = self.context.clone();
+        let serving = self.serving.clone();
         Box::pin(async move {
             Ok(match method(request.uri().path()) {
                 None => Status::unimplemented("no such xDS method").into_http(),
-                Some(Method { protocol: Protocol::Sotw, implied }) => {
-                    stream::<DiscoveryRequest>(context, implied, request).await
+                Some(Method::Stream(Protocol::Sotw, implied)) => {
+                    stream::<DiscoveryRequest>(serving, implied, request).await
                 }
-                Some(Method { protocol: Protocol::Delta, implied }) => {
-                    stream::<DeltaDiscoveryRequest>(context, implied, request).await
+                Some(Method::Stream(Protocol::Delta, implied)) => {
+                    stream::<DeltaDiscoveryRequest>(serving, implied, request).await
                 }
+                Some(Method::Fetch(type_url)) => fetch(serving, type_url, request).await,
+                Some(Method::Rest(type_url)) => rest::answer(&serving, type_url, request).await,
             })
         })
     }
 }
 
 async fn stream<R: protocol::Request>(
-    context: Arc<Serving>,
+    serving: Arc<Serving>,
     implied: Option<TypeUrl>,
     request: http::Request<Body>,
 ) -> http::Response<Body> {
-    let limit = context.shared.config.limits.request_bytes;
+    let limit = serving.shared.config.limits.request_bytes;
     let mut grpc = Grpc::new(XdsCodec::<R>::default()).max_decoding_message_size(limit);
-    grpc.streaming(Open { context, implied }, request).await
+    grpc.streaming(Open { serving, implied }, request).await
 }
 
 /// Opens one stream.
 struct Open {
-    context: Arc<Serving>,
+    serving: Arc<Serving>,
     implied: Option<TypeUrl>,
 }
 
@@ -98,45 +103,105 @@ impl<R: protocol::Request> StreamingService<R> for Open {
         Pin<Box<dyn Future<Output = Result<Response<Self::ResponseStream>, Status>> + Send>>;
 
     fn call(&mut self, request: Request<Streaming<R>>) -> Self::Future {
-        let (context, implied) = (self.context.clone(), self.implied.clone());
+        let (serving, implied) = (self.serving.clone(), self.implied.clone());
         Box::pin(async move {
-            let opened = open(&context, implied, request).await;
-            opened.inspect_err(|status| context.shared.observer.refused(status))
+            let opened = open(&serving, implied, request).await;
+            opened.inspect_err(|status| serving.shared.observer.refused(status))
         })
     }
 }
 
 async fn open<R: protocol::Request>(
-    context: &Serving,
+    serving: &Serving,
     implied: Option<TypeUrl>,
     request: Request<Streaming<R>>,
 ) -> Result<Response<ReceiverStream<Result<Message, Status>>>, Status> {
-    let credentials = credentials(&request);
-    let peer = credentials.peer;
-    let identity = context.authenticator.authenticate(credentials).await;
-    let identity = identity.map_err(|denied| Status::unauthenticated(denied.to_string()))?;
+    let (headers, extensions, requests) = request.into_parts();
+    let (peer, identity) = admit(serving, headers.as_ref(), &extensions).await?;
     // One response may wait for the connection; the next is built when that one left.
     let (responses, receiver) = mpsc::channel(1);
     let opened = Opened {
-        shared: context.shared.clone(),
+        shared: serving.shared.clone(),
         implied,
         peer,
         identity,
-        requests: request.into_inner(),
+        requests,
         responses,
-        shutdown: context.shutdown.clone(),
+        shutdown: serving.shutdown.clone(),
     };
-    context.tasks.spawn(run(opened));
+    serving.tasks.spawn(run(opened));
     Ok(Response::new(ReceiverStream::new(receiver)))
 }
 
-fn credentials<R>(request: &Request<R>) -> Credentials {
-    let bearer = request
-        .metadata()
-        .get("authorization")
+async fn fetch(
+    serving: Arc<Serving>,
+    type_url: TypeUrl,
+    request: http::Request<Body>,
+) -> http::Response<Body> {
+    let limit = serving.shared.config.limits.request_bytes;
+    let mut grpc =
+        Grpc::new(XdsCodec::<DiscoveryRequest>::default()).max_decoding_message_size(limit);
+    grpc.unary(Fetch { serving, type_url }, request).await
+}
+
+/// Gives one answer.
+struct Fetch {
+    serving: Arc<Serving>,
+    type_url: TypeUrl,
+}
+
+impl UnaryService<DiscoveryRequest> for Fetch {
+    type Response = Message;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Message>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<DiscoveryRequest>) -> Self::Future {
+        let (serving, type_url) = (self.serving.clone(), self.type_url.clone());
+        Box::pin(async move {
+            let (headers, extensions, request) = request.into_parts();
+            let (peer, identity) = admit(&serving, headers.as_ref(), &extensions).await?;
+            let (_, message) = fetch_for(&serving, &type_url, request, peer, identity)?;
+            Ok(Response::new(message))
+        })
+    }
+}
+
+/// What a request without a stream asks for.
+pub(super) fn fetch_for(
+    serving: &Serving,
+    type_url: &TypeUrl,
+    mut request: DiscoveryRequest,
+    peer: Option<SocketAddr>,
+    identity: Identity,
+) -> Result<(Fetched, Message), Status> {
+    if !request.type_url.is_empty() && request.type_url != **type_url {
+        return Err(ProtocolError::OtherType(request.type_url).into());
+    }
+    let shared = &serving.shared;
+    let node = request.node.take().unwrap_or_default();
+    let client = Arc::new(Client { stream: shared.next_stream(), node, peer, identity });
+    let mut view = shared.source.connect(&client)?;
+    view.advance();
+    let fetched = protocol::fetch(&*view, type_url, &request);
+    let fetched = fetched.map_err(|error| Status::unavailable(error.to_string()))?;
+    let message = fetched.message(type_url, &shared.config.identifier);
+    Ok((fetched, message))
+}
+
+/// Finds out who is calling.
+pub(super) async fn admit(
+    serving: &Serving,
+    headers: &http::HeaderMap,
+    extensions: &http::Extensions,
+) -> Result<(Option<SocketAddr>, Identity), Status> {
+    let bearer = headers
+        .get(http::header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim().into());
-    Credentials { peer: request.remote_addr(), certificates: Vec::new(), bearer }
+    let ConnectionInfo { peer, certificates } = extensions.get().cloned().unwrap_or_default();
+    let identity =
+        serving.authenticator.authenticate(Credentials { peer, certificates, bearer }).await;
+    let identity = identity.map_err(|denied| Status::unauthenticated(denied.to_string()))?;
+    Ok((peer, identity))
 }

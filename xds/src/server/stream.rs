@@ -66,6 +66,8 @@ struct Stream<R: Request> {
 
 enum Event<R> {
     Request(Result<Option<R>, Status>),
+    /// Nobody reads responses any more.
+    Gone,
     Changed,
     /// The connection takes a response.
     Ready,
@@ -130,8 +132,9 @@ impl<R: Request> Stream<R> {
         loop {
             match self.event().await {
                 Event::Request(Ok(Some(request))) => self.take_in(request)?,
-                Event::Request(Ok(None)) => return Ok(()),
+                Event::Request(Ok(None)) => return self.finish().await,
                 Event::Request(Err(status)) => return Err(status),
+                Event::Gone => return Ok(()),
                 Event::Changed | Event::Deadline => self.may_send(),
                 Event::Ready => self.send_next(),
                 Event::Stalled => {
@@ -158,7 +161,7 @@ impl<R: Request> Stream<R> {
             request = self.requests.message() => Event::Request(request),
             ready = self.responses.reserve(), if sending => match ready {
                 Ok(_) => Event::Ready,
-                Err(_) => Event::Request(Ok(None)),
+                Err(_) => Event::Gone,
             },
             () = self.view.changed(), if !sending => Event::Changed,
             () = at(deadline), if !sending => Event::Deadline,
@@ -267,6 +270,19 @@ impl<R: Request> Stream<R> {
         self.membership.connected.sent(&response, self.state.pending(&response.type_url));
         // Only this task sends, and a moment ago there was room.
         let _ = self.responses.try_send(Ok(response.message));
+    }
+
+    /// The client asks for nothing more, and is given what it asked for.
+    async fn finish(&mut self) -> Result<(), Status> {
+        while self.sending_since.is_some() {
+            let room = timeout(self.shared.config.stall, self.responses.reserve()).await;
+            if !matches!(room, Ok(Ok(_))) {
+                return Ok(());
+            }
+            drop(room);
+            self.send_next();
+        }
+        Ok(())
     }
 
     /// Ends at a time of its own, so that not all clients reconnect at once.

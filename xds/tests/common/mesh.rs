@@ -7,10 +7,13 @@ use mainstem_proto::envoy::config::cluster::v3::Cluster;
 use mainstem_proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
+use mainstem_proto::envoy::config::core::v3::api_config_source::ApiType;
 use mainstem_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use mainstem_proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use mainstem_proto::envoy::config::core::v3::socket_address::PortSpecifier;
 use mainstem_proto::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, SocketAddress, address,
+    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
+    SocketAddress, address,
 };
 use mainstem_proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use mainstem_proto::envoy::config::endpoint::v3::{
@@ -27,6 +30,7 @@ use mainstem_proto::envoy::config::route::v3::{
 };
 use mainstem_proto::envoy::extensions::filters::http::router::v3::Router;
 use mainstem_proto::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use mainstem_proto::google::protobuf::Duration;
 use mainstem_xds::Resource;
 
 /// Whatever the stream is that asks for it.
@@ -38,15 +42,45 @@ pub fn ads() -> ConfigSource {
     }
 }
 
+/// The cluster `xds` of the bootstrap, with a stream or a poll for each type.
+pub fn per_type(api_type: ApiType) -> ConfigSource {
+    let mut api = ApiConfigSource {
+        api_type: api_type as i32,
+        transport_api_version: ApiVersion::V3 as i32,
+        ..Default::default()
+    };
+    if api_type == ApiType::Rest {
+        api.cluster_names = vec!["xds".into()];
+        api.refresh_delay = Some(Duration { seconds: 0, nanos: 50_000_000 });
+    } else {
+        let envoy = EnvoyGrpc { cluster_name: "xds".into(), ..Default::default() };
+        let service = GrpcService {
+            target_specifier: Some(TargetSpecifier::EnvoyGrpc(envoy)),
+            ..Default::default()
+        };
+        api.grpc_services = vec![service];
+    }
+    ConfigSource {
+        resource_api_version: ApiVersion::V3 as i32,
+        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(api)),
+        ..Default::default()
+    }
+}
+
 pub fn cluster(name: &str) -> Cluster {
+    cluster_from(name, ads())
+}
+
+/// A cluster whose endpoints come from there.
+pub fn cluster_from(name: &str, source: ConfigSource) -> Cluster {
     Cluster {
         name: name.into(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
         eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: Some(ads()),
+            eds_config: Some(source),
             ..Default::default()
         }),
-        connect_timeout: Some(mainstem_proto::google::protobuf::Duration { seconds: 1, nanos: 0 }),
+        connect_timeout: Some(Duration { seconds: 1, nanos: 0 }),
         ..Default::default()
     }
 }
@@ -71,12 +105,17 @@ pub fn load_assignment(name: &str, endpoints: &[SocketAddr]) -> ClusterLoadAssig
 
 /// Sends all HTTP requests by the named route configuration.
 pub fn listener(name: &str, port: u16, route: &str) -> Listener {
+    listener_from(name, port, route, ads())
+}
+
+/// A listener whose routes come from there.
+pub fn listener_from(name: &str, port: u16, route: &str, source: ConfigSource) -> Listener {
     let router = http::HttpFilter {
         name: "envoy.filters.http.router".into(),
         config_type: Some(http::http_filter::ConfigType::TypedConfig(any(&Router::default()))),
         ..Default::default()
     };
-    let rds = http::Rds { config_source: Some(ads()), route_config_name: route.into() };
+    let rds = http::Rds { config_source: Some(source), route_config_name: route.into() };
     let manager = http::HttpConnectionManager {
         stat_prefix: name.into(),
         route_specifier: Some(http::http_connection_manager::RouteSpecifier::Rds(rds)),

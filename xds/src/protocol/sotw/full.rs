@@ -87,10 +87,10 @@ impl Kind {
             let version = view.set_version(&self.type_url, None);
             sets.get_or_build(&self.type_url, version, || FullSet::new(view.list(&self.type_url)))
         };
-        let mut set = if wildcard && self.subscription.len() == 0 {
+        let mut set = if wildcard && self.subscription.is_empty() {
             everything()
         } else {
-            let listed = wildcard.then(|| everything().resources.to_vec()).unwrap_or_default();
+            let listed = if wildcard { everything().resources.to_vec() } else { Vec::new() };
             let named = self.named(view, before, &mut errors)?;
             sets.share(&self.type_url, FullSet::new(listed.into_iter().chain(named)))
         };

@@ -203,7 +203,7 @@ impl Kind {
         view: &dyn ResourceView,
         sets: &FullSets,
     ) {
-        let pure_wildcard = self.subscription.wildcard() && self.subscription.len() == 0;
+        let pure_wildcard = self.subscription.wildcard() && self.subscription.is_empty();
         let complete = order::complete_in_sotw(&self.type_url) && view.complete(&self.type_url);
         if !pure_wildcard || !complete {
             return;
