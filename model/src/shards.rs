@@ -67,7 +67,7 @@ fn hash_of<Q: Hash + ?Sized>(key: &Q) -> u64 {
 
 fn way(hash: u64, depth: u32) -> usize {
     // In FxHash the lowest bits are the well-mixed ones.
-    (hash >> (depth * BITS)) as usize % WAYS
+    usize::from((hash >> (depth * BITS)).to_le_bytes()[0]) % WAYS
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {

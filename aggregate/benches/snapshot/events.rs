@@ -150,6 +150,5 @@ impl Reader {
 /// 50th, 99th and 100th percentile in microseconds.
 fn percentiles(mut times: Vec<Duration>) -> [f64; 3] {
     times.sort();
-    let last = (times.len() - 1) as f64;
-    [0.5, 0.99, 1.0].map(|share| times[(last * share) as usize].as_secs_f64() * 1e6)
+    [50, 99, 100].map(|percent| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6)
 }

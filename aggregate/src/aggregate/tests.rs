@@ -16,7 +16,7 @@ use crate::settings::AggregateConfig;
 
 impl Aggregate {
     /// The same inputs merged anew.
-    fn from_scratch(&self) -> Arc<Snapshot> {
+    fn merged_anew(&self) -> Arc<Snapshot> {
         let mut anew = Aggregate { held: self.held.clone(), ..Aggregate::default() };
         let dirty = anew.configure(self.config.clone());
         anew.publish(&dirty);
@@ -260,7 +260,7 @@ proptest! {
             aggregate.publish(&dirty);
         }
         aggregate.publish(&pending.take_all());
-        prop_assert_eq!(content(aggregate.snapshot()), content(&aggregate.from_scratch()));
+        prop_assert_eq!(content(aggregate.snapshot()), content(&aggregate.merged_anew()));
     }
 
     #[test]

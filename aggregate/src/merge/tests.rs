@@ -15,7 +15,9 @@ const WEB: &str = "shop/web.shop.svc";
 
 /// What registries say, in whatever order it is written here.
 #[derive(Default)]
-struct Said(Vec<(&'static str, Option<Arc<Service>>, Option<Arc<EndpointSet>>)>);
+struct Said(Vec<OfOne>);
+
+type OfOne = (&'static str, Option<Arc<Service>>, Option<Arc<EndpointSet>>);
 
 impl Said {
     fn service(mut self, registry: &'static str, service: Service) -> Self {
