@@ -40,7 +40,7 @@ use mainstem_model::{
 use crate::api::Kind;
 use crate::config::{KubernetesConfig, LabelSelector};
 use crate::convert::Settings;
-use crate::names::{ObjectName, Pools};
+use crate::names::ObjectName;
 use crate::objects::{Item, Namespace, Node, Object};
 use entries::Entries;
 use pods::Pods;
@@ -64,7 +64,6 @@ pub(crate) struct Store {
     network: NetworkId,
     system_namespace: NamespaceName,
     selectors: Vec<LabelSelector>,
-    pools: Pools,
     services: Services,
     slices: Slices,
     pods: Pods,
@@ -99,7 +98,6 @@ impl Store {
             network: config.network.clone(),
             system_namespace: config.system_namespace.clone(),
             selectors: config.discovery_selectors.clone(),
-            pools: Pools::default(),
             services: Services::default(),
             slices: Slices::default(),
             pods: Pods::default(),
@@ -116,9 +114,7 @@ impl Store {
     /// This object is new or changed. One that cannot be understood is rejected,
     /// and what was held of it stays.
     pub(crate) fn apply(&mut self, kind: Kind, item: Item) {
-        let Item { mut name, revision, object } = item;
-        self.pools.in_use = self.len();
-        self.pools.namespace(&mut name.namespace);
+        let Item { name, revision, object } = item;
         let put = object.and_then(|object| self.put(&name, revision, object));
         match put {
             Ok(()) => self.accept(kind, &name.to_string()),
@@ -171,16 +167,6 @@ impl Store {
         for item in items {
             self.apply(kind, item);
         }
-    }
-
-    /// How many objects are held.
-    fn len(&self) -> usize {
-        self.services.len()
-            + self.slices.len()
-            + self.pods.len()
-            + self.nodes.len()
-            + self.namespaces.len()
-            + self.entries.len()
     }
 
     fn names(&self, kind: Kind) -> Vec<ObjectName> {

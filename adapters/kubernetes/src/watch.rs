@@ -38,7 +38,7 @@ pub(crate) enum Event {
     /// These are all objects of the kind.
     Listed(Kind, Vec<Item>),
     /// An object is new or changed.
-    Changed(Kind, Item),
+    Changed(Kind, Box<Item>),
     /// An object was deleted.
     Deleted(Kind, ObjectName),
     /// A watch is open, since the generation of this number.
@@ -129,7 +129,7 @@ fn apply(store: &mut Store, course: &mut Course, event: Event) {
             store.relist(kind, items);
             course.listed(kind);
         }
-        Event::Changed(kind, item) => store.apply(kind, item),
+        Event::Changed(kind, item) => store.apply(kind, *item),
         Event::Deleted(kind, name) => store.remove(kind, &name),
         Event::Following(kind, generation) => {
             store.accept(kind, ALL);

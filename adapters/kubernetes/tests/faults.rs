@@ -3,8 +3,8 @@
 mod common;
 
 use common::{KubernetesFixture, config, object, watch};
-use mainstem_test_support::Kubernetes;
 use mainstem_test_support::battery::{Fixture, TestService, View, Watch};
+use mainstem_test_support::{Kubernetes, Scratch};
 use serde_json::{Value, json};
 
 /// A cluster with one service, followed, and the check that it stands.
@@ -121,6 +121,37 @@ async fn an_api_server_that_is_killed_and_started_again_loses_nothing() {
     stage.fixture.kubernetes.restart().await;
     stage.keeping("the registry is live again", View::live).await;
     stage.arrives("a change afterwards", &TestService::new("beta", &[[10, 9, 1, 1]])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_swallows_everything_is_noticed() {
+    let mut stage = Stage::set(KubernetesFixture::shared().await).await;
+
+    stage.fixture.hang().await;
+    stage.keeping("the silence is noticed", View::failed).await;
+    // What hung for good is not waited for: new watches are opened.
+    stage.fixture.proxy.cut().await;
+    stage.fixture.restore().await;
+    stage.arrives("a change afterwards", &TestService::new("beta", &[[10, 9, 1, 1]])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_are_replaced_in_the_kubeconfig_are_taken_up() {
+    let mut fixture = KubernetesFixture::shared().await;
+    let (kubernetes, scratch) = (fixture.kubernetes.clone(), Scratch::new("kubeconfig"));
+    let with_token = |token: &str| {
+        let made = kubernetes.kubeconfig_for(token, &kubernetes.url());
+        scratch.write("config", std::fs::read(made).expect("it was just written"))
+    };
+    let alpha = TestService::new("alpha", &[[10, 9, 0, 1]]);
+    fixture.put(&alpha).await;
+    let mut watch = watch(&config(with_token("expired")));
+    watch.until("the refusal", View::failed).await;
+
+    with_token(kubernetes.token());
+    let key = fixture.key("alpha");
+    let synced = |view: &View| view.live().and(view.shows(&key, &alpha));
+    watch.until("the first sync", synced).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,10 +46,6 @@ fn in_namespace<'a, T>(
 }
 
 impl Entries {
-    pub(super) fn len(&self) -> usize {
-        self.services.len() + self.workloads.len()
-    }
-
     pub(super) fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
         self.services.keys()
     }
@@ -136,9 +132,8 @@ impl Store {
         revision: Revision,
         entry: Entry<WorkloadEntrySpec>,
     ) -> Result<(), String> {
-        let mut workload =
+        let workload =
             convert::workload_entry(&self.settings, &self.network, name, &revision, &entry)?;
-        self.pools.workload(&mut workload);
         self.remove_workload_entry(name);
         self.touch_workload_entry(name, &workload);
         let workload = Arc::new(workload);

@@ -134,14 +134,12 @@ impl Store {
     /// The endpoints of a service: by its slices and the WorkloadEntries that it
     /// selects if it is a Service, and by ServiceEntries, which may join it. None
     /// if there are none.
-    fn endpoints_value(&mut self, key: &ServiceKey) -> Option<Value> {
-        let mut own = Vec::new();
+    fn endpoints_value(&self, key: &ServiceKey) -> Option<Value> {
+        let mut all: Vec<Arc<Endpoint>> = Vec::new();
         if let Some((name, entry)) = self.service_of(key) {
-            own.extend(self.slice_endpoints(&name, entry));
-            own.extend(self.selected_endpoints(&name, entry));
+            let of_slices = self.slice_endpoints(&name, entry).into_iter();
+            all.extend(of_slices.chain(self.selected_endpoints(&name, entry)).map(Arc::new));
         }
-        let mut all: Vec<_> =
-            own.into_iter().map(|endpoint| Arc::new(self.shared(endpoint))).collect();
         if self.is_selected(key.namespace()) {
             for declared in self.entries.declared(key) {
                 let selected = declared.endpoint_set(self.selectable(key.namespace()));
@@ -186,16 +184,6 @@ impl Store {
     ) -> impl Iterator<Item = &'a Workload> {
         let ready = self.pods.of(namespace).filter(|pod| pod.health == Health::Healthy);
         ready.chain(self.entries.workloads_of(namespace)).map(|workload| &**workload)
-    }
-
-    /// The endpoint with what it has in common with others shared. What it has
-    /// from a workload is shared already.
-    fn shared(&mut self, mut endpoint: Endpoint) -> Endpoint {
-        if endpoint.workload.is_none() {
-            self.pools.labels(&mut endpoint.labels);
-            self.pools.locality(&mut endpoint.locality);
-        }
-        endpoint
     }
 
     fn workload_key(&self, name: &ObjectName) -> WorkloadKey {

@@ -6,10 +6,8 @@ use super::{Held, Store};
 use crate::objects::{Namespace, Node};
 
 impl Store {
-    pub(super) fn put_node(&mut self, name: &str, mut node: Node) {
-        self.pools.locality(&mut node.locality);
-        let mut name = NodeName::from(name);
-        self.pools.node(&mut name);
+    pub(super) fn put_node(&mut self, name: &str, node: Node) {
+        let name = NodeName::from(name);
         let old = self.nodes.get(&name);
         let moved = old.is_none_or(|old| old.locality != node.locality);
         if old.is_none_or(|old| old.external != node.external || old.labels != node.labels) {
@@ -38,8 +36,7 @@ impl Store {
         self.touched.gateways |= !self.services.gateways.is_empty();
     }
 
-    pub(super) fn put_namespace(&mut self, name: &str, mut namespace: Held<Namespace>) {
-        self.pools.labels(&mut namespace.object.labels);
+    pub(super) fn put_namespace(&mut self, name: &str, namespace: Held<Namespace>) {
         let name = NamespaceName::from(name);
         let old = self.namespaces.get(&name);
         let preferred = old.and_then(|old| old.object.distribution);

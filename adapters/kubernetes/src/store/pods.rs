@@ -29,10 +29,6 @@ struct Entry {
 }
 
 impl Pods {
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
-    }
-
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.held.keys()
     }
@@ -77,17 +73,14 @@ fn same_for_endpoints(a: &Workload, b: &Workload) -> bool {
 
 impl Store {
     pub(super) fn put_pod(&mut self, name: &ObjectName, revision: &str, pod: &Pod) {
-        let mut labels = pod.labels.clone();
-        self.pools.labels(&mut labels);
         let workload = convert::from_pod(&self.settings, name, revision, pod);
-        self.hold_pod(name, workload, labels);
+        self.hold_pod(name, workload, pod.labels.clone());
     }
 
     /// Places the workload and holds it in place of the one before.
     fn hold_pod(&mut self, name: &ObjectName, mut workload: Workload, labels: Labels) {
         let node = workload.node.as_ref().and_then(|node| self.nodes.get(node));
         convert::place(&mut workload, &labels, node, &self.network);
-        self.pools.workload(&mut workload);
         self.touched.workloads.insert(name.clone());
         let old = self.unhold_pod(name);
         if let Some(node) = &workload.node {

@@ -27,10 +27,6 @@ pub(super) struct Entry {
 }
 
 impl Services {
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
-    }
-
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.held.keys()
     }
@@ -58,11 +54,7 @@ impl Services {
 pub(super) struct Loop;
 
 impl Store {
-    pub(super) fn put_service(&mut self, name: &ObjectName, mut new: Held<Service>) {
-        for labels in [&mut new.object.labels, &mut new.object.selector] {
-            self.pools.labels(labels);
-        }
-        new.object.ports.iter_mut().for_each(|port| self.pools.port(&mut port.name));
+    pub(super) fn put_service(&mut self, name: &ObjectName, new: Held<Service>) {
         let old = self.services.held.get(name);
         let same = old.is_some_and(|old| old.held.object == new.object);
         let key = old.map_or_else(|| self.settings.key(name), |old| old.key.clone());

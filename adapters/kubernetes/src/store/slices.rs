@@ -32,10 +32,6 @@ pub(super) struct Entry {
 }
 
 impl Slices {
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
-    }
-
     pub(super) fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.held.keys()
     }
@@ -96,13 +92,7 @@ impl Entrance<'_> {
 }
 
 impl Store {
-    pub(super) fn put_slice(&mut self, name: &ObjectName, revision: &str, mut slice: Slice) {
-        for endpoint in &mut slice.endpoints {
-            if let Some(node) = &mut endpoint.node {
-                self.pools.node(node);
-            }
-        }
-        slice.ports.iter_mut().for_each(|(port, _)| self.pools.port(port));
+    pub(super) fn put_slice(&mut self, name: &ObjectName, revision: &str, slice: Slice) {
         let origins = self.settings.origins(Kind::EndpointSlice.name(), name, revision);
         self.remove_slice(name);
         self.slices.index(name, &slice, |entrance| entrance.open(name));

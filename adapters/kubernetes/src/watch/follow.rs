@@ -180,7 +180,7 @@ impl<'a> Follower<'a> {
             WatchEvent::Added(value) | WatchEvent::Modified(value) => {
                 let item = objects::read(self.kind, value);
                 let revision = item.revision.to_string();
-                (Event::Changed(self.kind, item), revision)
+                (Event::Changed(self.kind, Box::new(item)), revision)
             }
             WatchEvent::Deleted(value) => {
                 let item = objects::read(self.kind, value);
