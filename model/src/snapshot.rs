@@ -9,6 +9,7 @@ mod draft;
 mod few;
 mod queries;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub use change::ChangeSet;
 pub use draft::Draft;
 pub use queries::ServiceTarget;
 
+use change::History;
 use few::Few;
 
 use crate::{
@@ -26,9 +28,6 @@ use crate::{
 
 /// A snapshot's number: one more than its predecessor's.
 pub type Generation = u64;
-
-/// How many predecessors' changes a snapshot remembers.
-const HISTORY: usize = 64;
 
 /// Everything merged, immutable. A clone copies pointers.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +43,7 @@ pub struct Snapshot {
     gateways: Arc<BTreeMap<NetworkGatewayKey, Arc<NetworkGateway>>>,
     registries: Arc<BTreeMap<RegistryId, RegistryState>>,
     index: Index,
-    /// The changes of the last generations, the newest last.
-    history: Arc<[(Generation, Arc<ChangeSet>)]>,
+    history: History,
 }
 
 /// What the snapshot can be asked for beside its keys. Derived, and kept by the [`Draft`].
@@ -96,15 +94,11 @@ impl Snapshot {
     /// What changed after `generation` up to this snapshot; `None` when that is
     /// longer ago than it remembers, so that anything may have changed.
     pub fn changes_since(&self, generation: Generation) -> Option<ChangeSet> {
-        let missed = self.generation.checked_sub(generation)?;
-        if missed > self.history.len() as u64 {
-            return None;
+        match generation.cmp(&self.generation) {
+            Ordering::Less => self.history.since(generation),
+            Ordering::Equal => Some(ChangeSet::default()),
+            Ordering::Greater => None,
         }
-        let mut all = ChangeSet::default();
-        for (_, changes) in self.history.iter().filter(|(at, _)| *at > generation) {
-            all.merge(changes);
-        }
-        Some(all)
     }
 }
 

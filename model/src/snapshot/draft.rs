@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::queries::address_hash;
-use super::{ChangeSet, HISTORY, Snapshot};
+use super::{ChangeSet, Snapshot};
 use crate::{
     Config, ConfigKey, Conflict, EndpointSet, Hostname, MeshSettings, Namespace, NamespaceName,
     NetworkGateway, NetworkGatewayKey, RegistryId, RegistryState, Service, ServiceKey, Shards,
@@ -37,9 +37,7 @@ impl Draft {
     pub fn finish(self) -> Snapshot {
         let Self { mut next, changes } = self;
         next.generation += 1;
-        let skip = (next.history.len() + 1).saturating_sub(HISTORY);
-        let newest = (next.generation, Arc::new(changes));
-        next.history = next.history.iter().skip(skip).cloned().chain([newest]).collect();
+        next.history = next.history.with(next.generation, changes);
         next
     }
 
