@@ -170,7 +170,7 @@ impl Api {
     ) -> Result<Answer<Vec<RawInstance>>, ApiError> {
         let mut query = self.asking(ask, &["health", "service", service]).after(index);
         if self.views == Views::Avoided {
-            query = query.from_servers();
+            query = query.by_servers();
         }
         let answer = self.client.ask(query).await?;
         answer.unfiltered("service:read and node:read on all of it")?;

@@ -36,7 +36,7 @@ impl Scene {
         let options = options(|o| (o.connection_limit, o.tls) = (200, true));
         let fixture = ConsulFixture::with(options).await;
         let scratch = Scratch::new("tls");
-        let ca = scratch.write("ca.pem", fixture.consul.ca().unwrap().pem());
+        let ca = scratch.write("ca.pem", fixture.consul.ca().expect("the agent has TLS").pem());
         let config = ConsulConfig {
             address: fixture.proxy.https_url(),
             tls: TlsConfig { ca: Some(ca), ..TlsConfig::default() },

@@ -62,7 +62,7 @@ impl Query {
     }
 
     /// Not from the agent's own view, which cannot sort by distance.
-    pub(super) fn from_servers(self) -> Self {
+    pub(super) fn by_servers(self) -> Self {
         Self { from_servers: true, ..self }
     }
 
