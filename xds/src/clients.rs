@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 pub use self::status::{Answer, ClientStatus, Nack, Push, SyncState, TypeStatus};
-use crate::names::{Subscription, TypeUrl};
+use crate::names::{Name, Subscription, TypeUrl};
 use crate::protocol::{Answered, Rejection, Response};
 use crate::resource::Resource;
 use crate::source::{Client, Refusal, ResourceSource};
@@ -130,6 +130,18 @@ impl Connected {
             (of_type.type_url.clone(), listed.filter(covered).collect())
         });
         Ok(given.collect())
+    }
+
+    /// The names asked for that none of these resources goes by.
+    pub(crate) fn names_without(&self, type_url: &str, resources: &[Arc<Resource>]) -> Vec<Name> {
+        let types = self.types.lock();
+        let of_type = types.iter().find(|of_type| *of_type.type_url == *type_url);
+        let found = |name: &Name| {
+            let by_alias = || resources.iter().any(|resource| resource.aliases().contains(name));
+            resources.binary_search_by(|resource| resource.name().cmp(name)).is_ok() || by_alias()
+        };
+        let names = of_type.into_iter().flat_map(|of_type| of_type.subscription.iter());
+        names.filter(|name| !found(name)).cloned().collect()
     }
 
     pub(crate) fn subscribed(

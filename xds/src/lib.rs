@@ -26,6 +26,7 @@
 pub mod auth;
 pub mod clients;
 pub mod limits;
+pub mod loads;
 pub mod names;
 pub mod observe;
 pub mod protocol;
@@ -35,9 +36,10 @@ pub mod source;
 pub mod static_source;
 pub mod version;
 
-pub use auth::{Anonymous, Authenticator, Credentials, Denied, Identity};
+pub use auth::{Anonymous, Authenticator, Credentials, Denied, Identity, Operators};
 pub use clients::{ClientStatus, Clients};
 pub use limits::Limits;
+pub use loads::Loads;
 pub use names::{Name, NameSet, Subscription, TypeUrl};
 pub use observe::{NoObserver, PushObserver};
 pub use resource::Resource;

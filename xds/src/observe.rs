@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mainstem_proto::envoy::config::endpoint::v3::ClusterStats;
+
 use crate::names::TypeUrl;
 use crate::protocol::{Rejection, Response};
 use crate::source::Client;
@@ -43,6 +45,11 @@ pub trait PushObserver: Send + Sync + 'static {
     /// A request answered a response that was no longer the latest.
     fn expired_nonce(&self, client: &Client, type_url: &TypeUrl) {
         let _ = (client, type_url);
+    }
+
+    /// A client reported loads, by cluster, since its last report.
+    fn load_reported(&self, client: &Client, report: &[ClusterStats]) {
+        let _ = (client, report);
     }
 
     /// A client has accepted all that followed from changes, the earliest of

@@ -6,7 +6,9 @@
 
 mod codec;
 mod config;
+mod csds;
 mod listener;
+mod lrs;
 mod method;
 mod rest;
 mod service;
@@ -24,6 +26,7 @@ pub use self::listener::{Listener, Tls, TlsError, TlsMaterial};
 use self::service::XdsService;
 use crate::auth::{Anonymous, Authenticator};
 use crate::clients::Clients;
+use crate::loads::Loads;
 use crate::observe::{NoObserver, PushObserver};
 use crate::protocol::FullSets;
 use crate::source::ResourceSource;
@@ -41,6 +44,7 @@ struct Shared {
     source: Arc<dyn ResourceSource>,
     observer: Arc<dyn PushObserver>,
     clients: Clients,
+    loads: Loads,
     sets: Arc<FullSets>,
     streams: Semaphore,
     next_stream: AtomicU64,
@@ -84,6 +88,7 @@ impl Server {
             source,
             observer,
             clients,
+            loads: Loads::default(),
             sets: Arc::default(),
             streams,
             next_stream: AtomicU64::new(1),
@@ -95,6 +100,11 @@ impl Server {
     /// Everybody connected.
     pub fn clients(&self) -> &Clients {
         &self.shared.clients
+    }
+
+    /// What clients report to have sent where.
+    pub fn loads(&self) -> &Loads {
+        &self.shared.loads
     }
 
     /// The source that is served.

@@ -4,6 +4,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::{Running, mesh};
 use mainstem_proto::envoy::config::cluster::v3::Cluster;
@@ -13,7 +14,7 @@ use mainstem_test_support::{
     EchoBackend, Envoy, EnvoyVersion, HttpClient, TIMEOUT, eventually, free_port,
 };
 use mainstem_xds::clients::{Protocol, SyncState};
-use mainstem_xds::{Name, StaticSource, TypeUrl};
+use mainstem_xds::{Name, ServerConfig, StaticSource, TypeUrl};
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
@@ -71,6 +72,34 @@ dynamic_resources: {{ cds_config: {source}, lds_config: {source} }}
 {}"#,
         xds_cluster(server)
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_29_envoy_reports_its_loads() {
+    let blue = EchoBackend::start("blue");
+    let port = free_port();
+    let config =
+        ServerConfig { load_reports: Some(Duration::from_millis(50)), ..ServerConfig::default() };
+    let running = Running::with(mesh(port, &blue), config).await;
+    let bootstrap = bootstrap(running.address, Protocol::Delta)
+        + r#"
+cluster_manager:
+  load_stats_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services: [{ envoy_grpc: { cluster_name: xds } }]
+"#;
+    let envoy = Envoy::start(&bootstrap, EnvoyVersion::DEFAULT).await;
+    envoy.ready().await;
+    let client = HttpClient::new(&format!("http://127.0.0.1:{port}"));
+    eventually("loads of the cluster are counted", TIMEOUT, async || {
+        client.fetch("/", &[]).await?;
+        let loads = running.server.loads().list();
+        let of_blue =
+            loads.iter().find(|(key, totals)| key.cluster == "blue" && totals.succeeded > 0);
+        of_blue.map(|_| ()).ok_or(format!("{loads:?}"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,9 +138,13 @@ impl Authenticator for Guard {
             let certificate =
                 credentials.certificates.first().map(|der| format!("{} bytes", der.len() / 10_000));
             match (certificate, credentials.bearer.as_deref()) {
-                (Some(name), _) => Ok(Identity { method: "certificate", names: vec![name.into()] }),
+                (Some(name), _) => Ok(Identity {
+                    method: "certificate",
+                    names: vec![name.into()],
+                    operator: false,
+                }),
                 (None, Some("secret")) => {
-                    Ok(Identity { method: "token", names: vec!["holder".into()] })
+                    Ok(Identity { method: "token", names: vec!["holder".into()], operator: false })
                 }
                 _ => Err(Denied("no credentials".into())),
             }

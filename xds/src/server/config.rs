@@ -25,6 +25,9 @@ pub struct ServerConfig {
     /// After this time, give or take a tenth, a stream is ended so that its
     /// client may find a less loaded server.
     pub max_stream_age: Option<Duration>,
+    /// How often clients report their loads; without it they are told that
+    /// nobody wants to know.
+    pub load_reports: Option<Duration>,
     /// Time over which streams are ended at shutdown.
     pub drain: Duration,
 }
@@ -40,6 +43,7 @@ impl Default for ServerConfig {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             max_stream_age: None,
+            load_reports: None,
             drain: Duration::from_secs(1),
         }
     }

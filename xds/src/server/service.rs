@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mainstem_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
+use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,9 @@ use tonic::server::{Grpc, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::codec::XdsCodec;
+use super::csds::ClientStatusService;
 use super::listener::ConnectionInfo;
+use super::lrs::LoadService;
 use super::method::{Method, method};
 use super::stream::{Opened, run};
 use super::{Shared, rest};
@@ -27,7 +31,10 @@ use crate::names::TypeUrl;
 use crate::protocol::{self, Fetched, Message, ProtocolError};
 use crate::source::Client;
 
-/// Answers every discovery method.
+const STATUS_SERVICE: &str = "/envoy.service.status.v3.ClientStatusDiscoveryService/";
+const LOAD_SERVICE: &str = "/envoy.service.load_stats.v3.LoadReportingService/";
+
+/// Answers every method of the discovery, status and load services.
 #[derive(Clone)]
 pub(super) struct XdsService {
     serving: Arc<Serving>,
@@ -36,8 +43,8 @@ pub(super) struct XdsService {
 pub(super) struct Serving {
     pub(super) shared: Arc<Shared>,
     authenticator: Arc<dyn Authenticator>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
 }
 
 impl XdsService {
@@ -65,7 +72,16 @@ impl tower::Service<http::Request<Body>> for XdsService {
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let serving = self.serving.clone();
         Box::pin(async move {
-            Ok(match method(request.uri().path()) {
+            let path = request.uri().path();
+            if path.starts_with(STATUS_SERVICE) {
+                return ClientStatusDiscoveryServiceServer::new(ClientStatusService(serving))
+                    .call(request)
+                    .await;
+            }
+            if path.starts_with(LOAD_SERVICE) {
+                return LoadReportingServiceServer::new(LoadService(serving)).call(request).await;
+            }
+            Ok(match method(path) {
                 None => Status::unimplemented("no such xDS method").into_http(),
                 Some(Method::Stream(Protocol::Sotw, implied)) => {
                     stream::<DiscoveryRequest>(serving, implied, request).await

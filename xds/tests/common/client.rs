@@ -37,6 +37,11 @@ impl<Q: Debug, A> Stream<Q, A> {
         Stream { requests: Some(requests), responses }
     }
 
+    /// A stream that was opened otherwise.
+    pub fn of(requests: mpsc::UnboundedSender<Q>, responses: Streaming<A>) -> Stream<Q, A> {
+        Stream { requests: Some(requests), responses }
+    }
+
     /// Sends a request, unless the server has ended the stream already: that
     /// shows when it is read.
     pub fn send(&self, request: Q) {

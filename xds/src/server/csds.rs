@@ -1,0 +1,162 @@
+//! Client status discovery: what each client has, as operators ask for it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use mainstem_proto::envoy::admin::v3::{ClientResourceStatus, UpdateFailureState};
+use mainstem_proto::envoy::service::status::v3::client_config::GenericXdsConfig;
+use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryService;
+use mainstem_proto::envoy::service::status::v3::{
+    ClientConfig, ClientStatusRequest, ClientStatusResponse, ConfigStatus,
+};
+use mainstem_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use mainstem_proto::envoy::r#type::matcher::v3::{NodeMatcher, StringMatcher};
+use mainstem_proto::type_url;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::service::{Serving, admit};
+use crate::clients::{Connected, SyncState, TypeStatus};
+use crate::resource::Resource;
+
+/// The client status discovery service.
+#[derive(Clone)]
+pub(super) struct ClientStatusService(pub(super) Arc<Serving>);
+
+#[tonic::async_trait]
+impl ClientStatusDiscoveryService for ClientStatusService {
+    type StreamClientStatusStream =
+        Pin<Box<dyn Stream<Item = Result<ClientStatusResponse, Status>> + Send>>;
+
+    async fn stream_client_status(
+        &self,
+        request: Request<Streaming<ClientStatusRequest>>,
+    ) -> Result<Response<Self::StreamClientStatusStream>, Status> {
+        let requests = admit_operator(&self.0, request).await?;
+        let serving = self.0.clone();
+        let responses = requests.map(move |request| status(&serving, &request?));
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn fetch_client_status(
+        &self,
+        request: Request<ClientStatusRequest>,
+    ) -> Result<Response<ClientStatusResponse>, Status> {
+        let request = admit_operator(&self.0, request).await?;
+        status(&self.0, &request).map(Response::new)
+    }
+}
+
+async fn admit_operator<T>(serving: &Serving, request: Request<T>) -> Result<T, Status> {
+    let (headers, extensions, request) = request.into_parts();
+    let (_, identity) = admit(serving, headers.as_ref(), &extensions).await?;
+    if identity.operator {
+        Ok(request)
+    } else {
+        Err(Status::permission_denied("the status of clients is for operators"))
+    }
+}
+
+fn status(
+    serving: &Serving,
+    request: &ClientStatusRequest,
+) -> Result<ClientStatusResponse, Status> {
+    let mut config = Vec::new();
+    for connected in serving.shared.clients.all() {
+        if matches(&request.node_matchers, &connected.client().node.id)? {
+            config.push(client_config(serving, &connected, request.exclude_resource_contents)?);
+        }
+    }
+    Ok(ClientStatusResponse { config })
+}
+
+/// Whether any matcher matches the node, or there is none.
+fn matches(matchers: &[NodeMatcher], node: &str) -> Result<bool, Status> {
+    for matcher in matchers {
+        if !matcher.node_metadatas.is_empty() {
+            return Err(Status::invalid_argument("nodes are matched by id, not by metadata"));
+        }
+        if matcher.node_id.as_ref().map_or(Ok(true), |matcher| matches_text(matcher, node))? {
+            return Ok(true);
+        }
+    }
+    Ok(matchers.is_empty())
+}
+
+fn matches_text(matcher: &StringMatcher, text: &str) -> Result<bool, Status> {
+    let fold = |text: &str| if matcher.ignore_case { text.to_lowercase() } else { text.to_owned() };
+    let text = fold(text);
+    match &matcher.match_pattern {
+        None => Ok(true),
+        Some(MatchPattern::Exact(exact)) => Ok(text == fold(exact)),
+        Some(MatchPattern::Prefix(prefix)) => Ok(text.starts_with(&fold(prefix))),
+        Some(MatchPattern::Suffix(suffix)) => Ok(text.ends_with(&fold(suffix))),
+        Some(MatchPattern::Contains(part)) => Ok(text.contains(&fold(part))),
+        Some(_) => {
+            Err(Status::invalid_argument("nodes are matched by exact id, prefix, suffix or part"))
+        }
+    }
+}
+
+fn client_config(
+    serving: &Serving,
+    connected: &Connected,
+    bare: bool,
+) -> Result<ClientConfig, Status> {
+    let given = connected.given(&*serving.shared.source)?;
+    let mut configs = Vec::new();
+    for of_type in connected.status().types {
+        let resources = given.get(of_type.type_url.as_str()).map(Vec::as_slice).unwrap_or_default();
+        configs.extend(resources.iter().map(|resource| of_resource(&of_type, resource, bare)));
+        let absent = connected.names_without(&of_type.type_url, resources);
+        configs.extend(absent.iter().map(|name| of_nothing(&of_type, name)));
+    }
+    Ok(ClientConfig {
+        node: Some(connected.client().node.clone()),
+        generic_xds_configs: configs,
+        client_scope: format!("stream {}", connected.client().stream),
+        ..ClientConfig::default()
+    })
+}
+
+fn of_resource(of_type: &TypeStatus, resource: &Resource, bare: bool) -> GenericXdsConfig {
+    let nack =
+        of_type.nacked.as_ref().filter(|nack| nack.rejection.culprits.contains(resource.name()));
+    let (config, client) = match of_type.state() {
+        _ if nack.is_some() => (ConfigStatus::Error, ClientResourceStatus::Nacked),
+        SyncState::Empty => (ConfigStatus::NotSent, ClientResourceStatus::Requested),
+        SyncState::Stale => (ConfigStatus::Stale, ClientResourceStatus::Requested),
+        SyncState::Synced | SyncState::Rejected => {
+            (ConfigStatus::Synced, ClientResourceStatus::Acked)
+        }
+    };
+    let error_state = nack.map(|nack| UpdateFailureState {
+        details: nack.rejection.message.clone(),
+        last_update_attempt: Some(nack.answer.at.into()),
+        version_info: resource.version().to_string(),
+        ..UpdateFailureState::default()
+    });
+    // What a secret is, is told to nobody but who may use it.
+    let shown = !bare && of_type.type_url != type_url::SECRET;
+    GenericXdsConfig {
+        type_url: of_type.type_url.clone(),
+        name: resource.name().to_string(),
+        version_info: resource.version().to_string(),
+        xds_config: shown.then(|| resource.any()),
+        last_updated: of_type.acked.as_ref().map(|answer| answer.at.into()),
+        config_status: config.into(),
+        client_status: client.into(),
+        error_state,
+        ..GenericXdsConfig::default()
+    }
+}
+
+fn of_nothing(of_type: &TypeStatus, name: &str) -> GenericXdsConfig {
+    GenericXdsConfig {
+        type_url: of_type.type_url.clone(),
+        name: name.to_owned(),
+        config_status: ConfigStatus::NotSent.into(),
+        client_status: ClientResourceStatus::DoesNotExist.into(),
+        ..GenericXdsConfig::default()
+    }
+}
