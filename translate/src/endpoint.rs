@@ -11,8 +11,6 @@ mod encode;
 mod network;
 mod view;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use mainstem_model::{Address, Endpoint, EndpointSet, Port, Resolution, Service};
 
@@ -35,13 +33,14 @@ pub(crate) fn load_assignment(
     let reachable = of_port.iter().filter(|endpoint| {
         on_node(service, endpoint, view) && !matches!(endpoint.address, Address::Host(_))
     });
-    assignment(service, port, reachable, view, gateways)
+    let members = network::members(reachable, view, gateways);
+    encoded(service, port, &arrange::groups(service, members, view), view)
 }
 
 /// The load assignment that stands inside a cluster whose names the proxy resolves.
 ///
-/// Unix sockets and wildcard names are left out: neither can be resolved. With `only_first`, one
-/// endpoint is left: the first by priority, locality and address.
+/// Unix sockets and wildcard names are left out: neither can be resolved. With
+/// `only_first`, one endpoint is left: the first by priority, locality and address.
 pub(crate) fn inlined(
     service: &Service,
     port: &Port,
@@ -62,19 +61,17 @@ pub(crate) fn inlined(
         groups.truncate(1);
         groups.iter_mut().for_each(arrange::Group::keep_first);
     }
-    encode::load_assignment(&names::outbound(port.number, service.hostname()), &groups)
+    encoded(service, port, &groups, view)
 }
 
-fn assignment<'a>(
+fn encoded(
     service: &Service,
     port: &Port,
-    endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
+    groups: &[arrange::Group<'_>],
     view: &EndpointView,
-    gateways: &'a Gateways,
 ) -> Bytes {
-    let members = network::members(endpoints, view, gateways);
-    let groups = arrange::groups(service, members, view);
-    encode::load_assignment(&names::outbound(port.number, service.hostname()), &groups)
+    let name = names::outbound(port.number, service.hostname());
+    encode::load_assignment(&name, groups, view.describe)
 }
 
 /// Whether a client on the view's node may use the endpoint.

@@ -43,8 +43,7 @@ pub(crate) fn virtual_host(host: &Hostname, port: u16, domains: Vec<String>) -> 
     let name = names::host_port(host, port);
     let action =
         RouteAction { retry_policy: Some(retries()), ..to_cluster(names::outbound(port, host)) };
-    let route =
-        Route { decorator: Some(decorator(&name)), ..route("default", Action::Route(action)) };
+    let route = route("default", Action::Route(action));
     encode(VirtualHost { domains, ..with_route(name, route) })
 }
 
@@ -95,8 +94,9 @@ pub(crate) fn sniffed(host: &Hostname, port: u16) -> Bytes {
 /// the service calls `host:service_port`.
 pub(crate) fn inbound(port: u16, host: &Hostname, service_port: u16) -> RouteConfiguration {
     let cluster = names::inbound(port);
+    let operation = format!("{}/*", names::host_port(host, service_port));
     let route = Route {
-        decorator: Some(decorator(&names::host_port(host, service_port))),
+        decorator: Some(Decorator { operation, propagate: None }),
         ..route("default", Action::Route(to_cluster(cluster.clone())))
     };
     RouteConfiguration {
@@ -149,7 +149,8 @@ fn to_cluster(cluster: String) -> RouteAction {
 /// Two retries of what surely did not reach the application, on other endpoints.
 fn retries() -> RetryPolicy {
     let elsewhere = RetryHostPredicate {
-        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
+        // Any name will do: the type of the configuration says what it is.
+        name: "previous_hosts".to_owned(),
         config_type: Some(retry_host_predicate::ConfigType::TypedConfig(any(
             &PreviousHostsPredicate {},
         ))),
@@ -161,8 +162,4 @@ fn retries() -> RetryPolicy {
         host_selection_retry_max_attempts: 5,
         ..RetryPolicy::default()
     }
-}
-
-fn decorator(name: &str) -> Decorator {
-    Decorator { operation: format!("{name}/*"), propagate: None }
 }

@@ -31,6 +31,7 @@ mod members;
 mod memo;
 mod ordered;
 mod placement;
+mod pool;
 mod recipe;
 mod routes;
 mod state;
@@ -48,6 +49,7 @@ pub use view::{Moment, View};
 use crate::Settings;
 
 type ProxyId = u64;
+type GroupId = u64;
 
 /// The scopes of all connected proxies, at the latest snapshot.
 pub struct Scopes {
@@ -98,6 +100,11 @@ impl Scopes {
         core.update(snapshot)
     }
 
+    /// The snapshot that everybody is told of.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.core.lock().snapshot().clone()
+    }
+
     /// How much there is.
     pub fn counts(&self) -> Counts {
         let mut core = self.inner.core.lock();
@@ -124,7 +131,7 @@ impl fmt::Debug for Scopes {
 /// Proxies in the same scopes.
 #[derive(Debug)]
 struct Group {
-    id: u64,
+    id: GroupId,
     moment: RwLock<Arc<Moment>>,
 }
 

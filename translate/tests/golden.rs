@@ -100,7 +100,7 @@ async fn accepted(proxy: Proxy) -> Value {
 
 fn sidecar(interception: &str) -> Proxy {
     let id = format!("sidecar~10.1.0.1~web-1.shop~{SHOP}");
-    proxy(&id, "c1", json!({"INTERCEPTION_MODE": interception}))
+    proxy(&id, "c1", json!({"INTERCEPTION_MODE": interception, "ISTIO_VERSION": "1.29.0"}))
 }
 
 #[tokio::test]

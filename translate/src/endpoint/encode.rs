@@ -11,24 +11,28 @@ use super::arrange::Group;
 use super::network::Member;
 use crate::wire::Writer;
 
-/// Room for an endpoint with an IPv4 address and its workload.
-const USUAL_ENDPOINT: usize = 128;
+/// Room for an endpoint with an IPv4 address, and for its workload.
+const USUAL_ENDPOINT: usize = 40;
+const USUAL_DESCRIPTION: usize = 80;
 
 /// An encoded `envoy.config.endpoint.v3.ClusterLoadAssignment`.
-pub(crate) fn load_assignment(name: &str, groups: &[Group<'_>]) -> Bytes {
+///
+/// With `describe` endpoints name their workloads.
+pub(crate) fn load_assignment(name: &str, groups: &[Group<'_>], describe: bool) -> Bytes {
     let members: usize = groups.iter().map(|group| group.members.len()).sum();
-    let mut out = Writer::with_capacity(name.len() + 32 + members * USUAL_ENDPOINT);
+    let usual = USUAL_ENDPOINT + if describe { USUAL_DESCRIPTION } else { 0 };
+    let mut out = Writer::with_capacity(name.len() + 32 + members * usual);
     out.bytes(1, name.as_bytes());
     for group in groups {
-        out.message(2, |out| locality_endpoints(out, group));
+        out.message(2, |out| locality_endpoints(out, group, describe));
     }
     Bytes::from(out.into_bytes().into_boxed_slice())
 }
 
-fn locality_endpoints(out: &mut Writer, group: &Group<'_>) {
+fn locality_endpoints(out: &mut Writer, group: &Group<'_>, describe: bool) {
     out.message(1, |out| locality(out, group.locality));
     for (member, weight) in &group.members {
-        out.message(2, |out| endpoint(out, member, *weight));
+        out.message(2, |out| endpoint(out, member, *weight, describe));
     }
     out.message(3, |out| out.number(1, u64::from(group.weight)));
     if group.priority > 0 {
@@ -45,7 +49,7 @@ fn locality(out: &mut Writer, locality: &Locality) {
 }
 
 /// An `LbEndpoint`.
-fn endpoint(out: &mut Writer, member: &Member<'_>, weight: u32) {
+fn endpoint(out: &mut Writer, member: &Member<'_>, weight: u32, describe: bool) {
     let Member { endpoint, gateway, .. } = member;
     out.message(1, |out| {
         let (first, port) = member.address();
@@ -57,8 +61,8 @@ fn endpoint(out: &mut Writer, member: &Member<'_>, weight: u32) {
         }
     });
     out.number(2, u64::from(health(endpoint.health).cast_unsigned()));
-    if let (Some(workload), None) = (&endpoint.workload, gateway) {
-        out.message(3, |out| metadata(out, &describe(workload, endpoint)));
+    if let (true, Some(workload), None) = (describe, &endpoint.workload, gateway) {
+        out.message(3, |out| metadata(out, &description(workload, endpoint)));
     }
     out.message(4, |out| out.number(1, u64::from(weight)));
 }
@@ -104,7 +108,7 @@ fn health(health: Health) -> i32 {
 
 /// `name;namespace;canonical name;canonical revision;cluster`, as Istio's
 /// telemetry reads it.
-fn describe(workload: &WorkloadKey, endpoint: &Endpoint) -> String {
+fn description(workload: &WorkloadKey, endpoint: &Endpoint) -> String {
     let labels = &endpoint.labels;
     let name = owner(workload.name(), labels);
     let canonical =

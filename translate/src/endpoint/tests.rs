@@ -98,7 +98,11 @@ fn an_assignment_tells_address_health_workload_weight_and_locality() {
     held.held = true;
 
     assert_eq!(
-        built(&service(), vec![rich, held], &EndpointView::default()),
+        built(
+            &service(),
+            vec![rich, held],
+            &EndpointView { describe: true, ..EndpointView::default() }
+        ),
         json!({
             "cluster_name": "outbound|80||a.com",
             "endpoints": [
@@ -174,6 +178,7 @@ fn priorities_follow_held_tier_and_distance_without_gaps() {
         network: Some("".into()),
         locality: Some(Locality::parse("eu/eu-1/a")),
         node: Some("n1".into()),
+        describe: false,
     };
     let bytes =
         load_assignment(&service, &port(), Some(&set(endpoints)), &view, &Gateways::default());

@@ -62,13 +62,17 @@ pub(crate) struct EndpointView {
     pub locality: Option<Locality>,
     /// None where it does not matter, or is unknown.
     pub node: Option<NodeName>,
+    /// Whether endpoints name their workloads for Istio's telemetry, which only
+    /// Istio's own proxy reads; it makes an endpoint three times as long.
+    pub describe: bool,
 }
 
 impl EndpointView {
     /// The view from `place` on `service`.
-    pub(crate) fn of(service: &Service, place: &Place) -> Self {
+    pub(crate) fn of(service: &Service, place: &Place, describe: bool) -> Self {
         let needs = Needs::of(service);
         Self {
+            describe,
             network: Some(place.network.clone()),
             locality: needs.locality.then(|| place.locality.clone()),
             node: if needs.node { place.node.clone() } else { None },

@@ -1,4 +1,4 @@
-//! All scopes, groups and proxies, behind one lock.
+//! Groups and proxies, and how they follow the snapshot. Behind one lock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,23 +8,19 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use super::members::Members;
-use super::placement::{NeedCounts, Placement, Relevance, ScopeKey, placement};
-use super::recipe::{Changes, Context, Recipe, Shared};
-use super::state::State;
+use super::placement::{NeedCounts, Placement, Relevance, placement};
+use super::pool::{Pool, ScopeId};
+use super::recipe::{Changes, Context, Shared};
 use super::view::{Moment, View, nothing};
-use super::{Attached, Counts, Group, ProxyId};
+use super::{Attached, Counts, Group, GroupId, ProxyId};
 use crate::endpoint::Gateways;
 use crate::{Kind, Settings};
 
-struct Scope {
-    recipe: Box<dyn Recipe>,
-    state: Arc<State>,
-    /// How many groups read it.
-    users: usize,
-}
-
+/// Proxies with the same placement.
 struct GroupSlot {
     group: Arc<Group>,
+    placement: Placement,
+    scopes: Vec<(Kind, ScopeId)>,
     members: BTreeSet<ProxyId>,
 }
 
@@ -34,10 +30,11 @@ pub(super) struct Core {
     gateways: Gateways,
     needs: NeedCounts,
     shared: Shared,
-    scopes: FxHashMap<ScopeKey, Scope>,
-    groups: FxHashMap<Placement, GroupSlot>,
+    pool: Pool,
+    groups: FxHashMap<GroupId, GroupSlot>,
+    by_placement: FxHashMap<Placement, GroupId>,
     members: Members,
-    next_id: u64,
+    last: u64,
 }
 
 impl Core {
@@ -48,18 +45,23 @@ impl Core {
             needs: NeedCounts::of(&snapshot),
             snapshot,
             shared: Shared::default(),
-            scopes: FxHashMap::default(),
+            pool: Pool::default(),
             groups: FxHashMap::default(),
+            by_placement: FxHashMap::default(),
             members: Members::default(),
-            next_id: 0,
+            last: 0,
         }
+    }
+
+    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
     }
 
     pub(super) fn counts(&self) -> Counts {
         Counts {
             proxies: self.members.len(),
             groups: self.groups.len(),
-            scopes: self.scopes.len(),
+            scopes: self.pool.len(),
             resources: self.shared.interner.alive(),
         }
     }
@@ -96,10 +98,9 @@ impl Core {
             return Vec::new();
         }
         let relevance = self.relevance();
-        self.absorb(&before, set.as_ref());
         let changes = set.as_ref().map(|set| Changes::new(&before, snapshot, set));
-        self.rebuild_scopes(changes.as_ref());
-        let mut changed = self.publish();
+        self.absorb(changes.as_ref());
+        let mut changed = self.rebuild(changes.as_ref());
         let movable = match &changes {
             Some(changes) if self.relevance() == relevance => {
                 self.members.affected(changes, snapshot)
@@ -112,66 +113,41 @@ impl Core {
         attached.collect()
     }
 
-    /// Brings what all scopes read up to the new snapshot. Without a change set
-    /// anything may have changed.
-    fn absorb(&mut self, before: &Snapshot, set: Option<&ChangeSet>) {
-        match set {
-            Some(set) => {
-                self.needs = self.needs.after(before, &self.snapshot, set);
-                self.shared.memo.forget(set);
-                if !set.services.is_empty() {
-                    self.shared.visible.clear();
-                }
+    /// Brings what all scopes read up to the new snapshot. Without changes
+    /// anything may differ.
+    fn absorb(&mut self, changes: Option<&Changes<'_>>) {
+        match changes {
+            Some(changes) => {
+                self.needs = self.needs.after(changes.before, &self.snapshot, changes.set);
+                self.shared.memo.forget(changes.set);
+                self.shared.forget_visible(changes);
             }
             None => {
                 self.needs = NeedCounts::of(&self.snapshot);
                 self.shared.visible.clear();
             }
         }
-        if set.is_none_or(rebuilds_everything) {
+        if changes.is_none_or(rebuilds_everything) {
             self.gateways = Gateways::of(&self.snapshot);
             self.shared.memo.clear();
         }
     }
 
-    fn rebuild_scopes(&mut self, changes: Option<&Changes<'_>>) {
-        let generation = self.snapshot.generation();
-        let incremental = changes.filter(|changes| !rebuilds_everything(changes.set));
+    /// Rebuilds scopes, and gives each group whose scopes changed its new
+    /// moment; returns the members of those.
+    fn rebuild(&mut self, changes: Option<&Changes<'_>>) -> BTreeSet<ProxyId> {
+        let incremental = changes.filter(|changes| !rebuilds_everything(changes));
         let mut context = Context {
             snapshot: &self.snapshot,
             gateways: &self.gateways,
             shared: &mut self.shared,
         };
         context.update_catalogs(incremental);
-        for scope in self.scopes.values_mut() {
-            let next = match incremental {
-                Some(changes) => {
-                    let edits = scope.recipe.rebuild(&mut context, changes);
-                    if edits.is_empty() {
-                        continue;
-                    }
-                    scope.state.edited(generation, edits)
-                }
-                None => scope.state.replaced(generation, scope.recipe.build(&mut context)),
-            };
-            if let Some(next) = next {
-                scope.state = Arc::new(next);
-            }
-        }
-    }
-
-    /// Gives every group the moment that its scopes make now; returns the
-    /// members of those for which it differs.
-    fn publish(&mut self) -> BTreeSet<ProxyId> {
+        let groups = self.pool.rebuild(&mut context, incremental);
         let mut changed = BTreeSet::new();
-        for (placement, slot) in &self.groups {
-            let moment = self.moment(placement);
-            let now = slot.group.moment();
-            let same = Kind::ALL.into_iter().all(|kind| moment.view(kind).is_same(now.view(kind)));
-            if !same {
-                slot.group.set_moment(Arc::new(moment));
-                changed.extend(&slot.members);
-            }
+        for slot in groups.iter().filter_map(|id| self.groups.get(id)) {
+            slot.group.set_moment(self.moment(&slot.scopes));
+            changed.extend(&slot.members);
         }
         changed
     }
@@ -200,75 +176,65 @@ impl Core {
     }
 
     fn number(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
+        self.last += 1;
+        self.last
     }
 
-    fn join(&mut self, placement: &Placement, id: ProxyId) -> Arc<Group> {
-        if let Some(slot) = self.groups.get_mut(placement) {
-            slot.members.insert(id);
+    fn join(&mut self, placement: &Placement, member: ProxyId) -> Arc<Group> {
+        if let Some(id) = self.by_placement.get(placement) {
+            let slot = self.groups.get_mut(id).expect("every placement has its group");
+            slot.members.insert(member);
             return slot.group.clone();
         }
-        for key in placement.iter() {
-            self.open(key);
-        }
-        let number = self.number();
-        let group =
-            Arc::new(Group { id: number, moment: RwLock::new(Arc::new(self.moment(placement))) });
-        let slot = GroupSlot { group: group.clone(), members: [id].into() };
-        self.groups.insert(placement.clone(), slot);
-        group
-    }
-
-    fn leave(&mut self, placement: &Placement, id: ProxyId) {
-        let Some(slot) = self.groups.get_mut(placement) else { return };
-        slot.members.remove(&id);
-        if !slot.members.is_empty() {
-            return;
-        }
-        self.groups.remove(placement);
-        for key in placement.iter() {
-            if let Some(scope) = self.scopes.get_mut(key) {
-                scope.users -= 1;
-                if scope.users == 0 {
-                    self.scopes.remove(key);
-                }
-            }
-        }
-    }
-
-    /// One more user for a scope, which is built if it is the first.
-    fn open(&mut self, key: &ScopeKey) {
-        if let Some(scope) = self.scopes.get_mut(key) {
-            scope.users += 1;
-            return;
-        }
-        let number = self.number();
+        let id = self.number();
         let mut context = Context {
             snapshot: &self.snapshot,
             gateways: &self.gateways,
             shared: &mut self.shared,
         };
-        let mut recipe = key.recipe(&mut context);
-        let all = recipe.build(&mut context);
-        let state = Arc::new(State::new(number, self.snapshot.generation(), all));
-        self.scopes.insert(key.clone(), Scope { recipe, state, users: 1 });
+        let scopes: Vec<_> = placement
+            .iter()
+            .map(|key| (key.kind(), self.pool.join(key, id, &mut context)))
+            .collect();
+        let group = Arc::new(Group { id, moment: RwLock::new(self.moment(&scopes)) });
+        let slot = GroupSlot {
+            group: group.clone(),
+            placement: placement.clone(),
+            scopes,
+            members: [member].into(),
+        };
+        self.groups.insert(id, slot);
+        self.by_placement.insert(placement.clone(), id);
+        group
     }
 
-    fn moment(&self, placement: &Placement) -> Moment {
+    fn leave(&mut self, placement: &Placement, member: ProxyId) {
+        let Some(id) = self.by_placement.get(placement).copied() else { return };
+        let Some(slot) = self.groups.get_mut(&id) else { return };
+        slot.members.remove(&member);
+        if !slot.members.is_empty() {
+            return;
+        }
+        if let Some(slot) = self.groups.remove(&id) {
+            self.by_placement.remove(&slot.placement);
+            slot.scopes.iter().for_each(|(_, scope)| self.pool.leave(*scope, id));
+        }
+    }
+
+    fn moment(&self, scopes: &[(Kind, ScopeId)]) -> Arc<Moment> {
         let views = Kind::ALL.map(|kind| {
             let mut states = [nothing(), nothing()];
-            let of_kind = placement.iter().filter(|key| key.kind() == kind);
-            for (state, key) in states.iter_mut().zip(of_kind) {
-                *state = self.scopes[key].state.clone();
+            let of_kind = scopes.iter().filter(|(other, _)| *other == kind);
+            for (state, (_, scope)) in states.iter_mut().zip(of_kind) {
+                *state = self.pool.state(*scope).clone();
             }
             View::new(states)
         });
-        Moment::new(self.snapshot.generation(), views)
+        Arc::new(Moment::new(self.snapshot.generation(), views))
     }
 }
 
 /// Settings reach every resource, and gateways nearly every load assignment.
-fn rebuilds_everything(set: &ChangeSet) -> bool {
-    set.mesh || set.gateways
+fn rebuilds_everything(changes: &Changes<'_>) -> bool {
+    changes.set.mesh || changes.set.gateways
 }

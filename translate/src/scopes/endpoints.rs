@@ -26,18 +26,25 @@ pub(super) struct Endpoints {
     namespace: NamespaceName,
     original_destination: bool,
     reach: Reach,
+    describe: bool,
     /// The view of [`Reach::Far`], one for all its services.
     far: Arc<UnitView>,
 }
 
 impl Endpoints {
-    pub(super) fn new(namespace: NamespaceName, original_destination: bool, reach: Reach) -> Self {
+    pub(super) fn new(
+        namespace: NamespaceName,
+        original_destination: bool,
+        reach: Reach,
+        describe: bool,
+    ) -> Self {
         let network = match &reach {
             Reach::Far(network) => network.clone(),
             Reach::Near(_) => None,
         };
-        let view = EndpointView { network, ..EndpointView::default() };
-        Self { namespace, original_destination, reach, far: Arc::new(UnitView::Endpoints(view)) }
+        let view = EndpointView { network, describe, ..EndpointView::default() };
+        let far = Arc::new(UnitView::Endpoints(view));
+        Self { namespace, original_destination, reach, describe, far }
     }
 
     /// The service, if its endpoints are this scope's to serve.
@@ -60,7 +67,9 @@ impl Endpoints {
     fn view_on(&self, service: &Service) -> Arc<UnitView> {
         match &self.reach {
             Reach::Far(_) => self.far.clone(),
-            Reach::Near(place) => Arc::new(UnitView::Endpoints(EndpointView::of(service, place))),
+            Reach::Near(place) => {
+                Arc::new(UnitView::Endpoints(EndpointView::of(service, place, self.describe)))
+            }
         }
     }
 

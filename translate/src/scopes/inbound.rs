@@ -33,6 +33,7 @@ impl InboundKey {
         let mut ports: Vec<InboundPort> = Vec::new();
         if !bound || !addresses.is_empty() {
             ports.extend(targets.iter().filter_map(port_of));
+            ports.retain(|port| !bound || !is_unprivileged(proxy) || port.number >= UNPRIVILEGED);
             // Stable: the first of a number stays the first.
             ports.sort_by_key(|port| port.number);
             ports.dedup_by_key(|port| port.number);
@@ -44,6 +45,14 @@ impl InboundKey {
     pub(crate) fn is_intercepted(&self) -> bool {
         self.interception != Interception::None
     }
+}
+
+/// The first port that everybody may listen on.
+pub(super) const UNPRIVILEGED: u16 = 1024;
+
+/// Whether the proxy may not listen on ports below [`UNPRIVILEGED`].
+pub(super) fn is_unprivileged(proxy: &Proxy) -> bool {
+    proxy.metadata.unprivileged_pod.as_deref() == Some("true")
 }
 
 fn port_of(target: &ServiceTarget) -> Option<InboundPort> {

@@ -8,7 +8,7 @@ use mainstem_model::{MeshSettings, Service};
 
 use super::catalog::Catalog;
 use super::catalogs::CatalogHandle;
-use super::inbound::InboundKey;
+use super::inbound::{InboundKey, UNPRIVILEGED};
 use super::recipe::{Changes, Context, Recipe};
 use super::state::Edit;
 use crate::listener::{self, Bind, ListenerView};
@@ -18,8 +18,22 @@ use crate::{Kind, Resource, names};
 pub(super) struct OutboundListeners {
     catalog: CatalogHandle,
     view: ListenerView,
-    /// The ports that the workload itself listens on, where listeners bind.
-    occupied: BTreeSet<u16>,
+    closed: ClosedPorts,
+}
+
+/// Where listeners bind: the ports that they cannot have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct ClosedPorts {
+    /// The workload itself listens there.
+    pub occupied: BTreeSet<u16>,
+    /// Those below 1024 are not the proxy's to take.
+    pub privileged: bool,
+}
+
+impl ClosedPorts {
+    fn contain(&self, port: u16) -> bool {
+        self.occupied.contains(&port) || self.privileged && port < UNPRIVILEGED
+    }
 }
 
 /// One listener, by what decides whether there is one.
@@ -32,8 +46,8 @@ enum Unit {
 }
 
 impl OutboundListeners {
-    pub(super) fn new(catalog: CatalogHandle, view: ListenerView, occupied: BTreeSet<u16>) -> Self {
-        Self { catalog, view, occupied }
+    pub(super) fn new(catalog: CatalogHandle, view: ListenerView, closed: ClosedPorts) -> Self {
+        Self { catalog, view, closed }
     }
 
     /// The listeners that a service has a part in.
@@ -68,7 +82,7 @@ impl OutboundListeners {
         let mesh = context.snapshot.mesh();
         let bind = catalog.key().bound.map_or(Bind::Intercepted, Bind::To);
         let body = match unit {
-            Unit::Wildcard(port) if self.occupied.contains(&port) => None,
+            Unit::Wildcard(port) | Unit::Own(_, port) if self.closed.contain(port) => None,
             Unit::Wildcard(port) if bind == Bind::Intercepted && is_virtual(port, mesh) => None,
             Unit::Wildcard(port) => {
                 let routed = catalog.routed(port).next().is_some();

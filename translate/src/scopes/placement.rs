@@ -10,8 +10,8 @@ use super::catalog::CatalogKey;
 use super::clusters::{InboundClusters, OutboundClusters};
 use super::domain::SearchDomain;
 use super::endpoints::{Endpoints, Reach};
-use super::inbound::InboundKey;
-use super::listeners::{InboundListeners, OutboundListeners};
+use super::inbound::{self, InboundKey};
+use super::listeners::{ClosedPorts, InboundListeners, OutboundListeners};
 use super::recipe::{Context, Recipe};
 use super::routes::Routes;
 use crate::cluster::OutboundView;
@@ -24,8 +24,8 @@ use crate::{Kind, Settings};
 pub(super) enum ScopeKey {
     OutboundClusters { namespace: NamespaceName, view: OutboundView },
     InboundClusters(Arc<InboundKey>),
-    Endpoints { namespace: NamespaceName, original_destination: bool, reach: Reach },
-    OutboundListeners { catalog: Arc<CatalogKey>, view: ListenerView, occupied: Vec<u16> },
+    Endpoints { namespace: NamespaceName, original_destination: bool, reach: Reach, describe: bool },
+    OutboundListeners { catalog: Arc<CatalogKey>, view: ListenerView, closed: ClosedPorts },
     InboundListeners(Arc<InboundKey>),
     Routes(Arc<CatalogKey>),
 }
@@ -41,6 +41,19 @@ impl ScopeKey {
         }
     }
 
+    /// The namespace that its clients are in; none if no service concerns it.
+    pub(super) fn namespace(&self) -> Option<&NamespaceName> {
+        match self {
+            Self::OutboundClusters { namespace, .. } | Self::Endpoints { namespace, .. } => {
+                Some(namespace)
+            }
+            Self::OutboundListeners { catalog, .. } | Self::Routes(catalog) => {
+                Some(&catalog.namespace)
+            }
+            Self::InboundClusters(_) | Self::InboundListeners(_) => None,
+        }
+    }
+
     /// How its resources are made.
     pub(super) fn recipe(&self, context: &mut Context<'_>) -> Box<dyn Recipe> {
         match self.clone() {
@@ -48,12 +61,11 @@ impl ScopeKey {
                 Box::new(OutboundClusters::new(namespace, view))
             }
             Self::InboundClusters(key) => Box::new(InboundClusters(key)),
-            Self::Endpoints { namespace, original_destination, reach } => {
-                Box::new(Endpoints::new(namespace, original_destination, reach))
+            Self::Endpoints { namespace, original_destination, reach, describe } => {
+                Box::new(Endpoints::new(namespace, original_destination, reach, describe))
             }
-            Self::OutboundListeners { catalog, view, occupied } => {
-                let catalog = context.catalog(&catalog);
-                Box::new(OutboundListeners::new(catalog, view, occupied.into_iter().collect()))
+            Self::OutboundListeners { catalog, view, closed } => {
+                Box::new(OutboundListeners::new(context.catalog(&catalog), view, closed))
             }
             Self::InboundListeners(key) => Box::new(InboundListeners(key)),
             Self::Routes(catalog) => Box::new(Routes::new(context.catalog(&catalog))),
@@ -133,10 +145,11 @@ pub(super) fn placement(
     let namespace = &proxy.namespace;
     let sidecar = proxy.kind == ProxyType::Sidecar;
     let intercepted = sidecar && proxy.interception() != Interception::None;
+    let describe = proxy.metadata.istio_version.is_some();
     let network = relevance.network.then(|| proxy.network.clone());
     let view = OutboundView {
         original_destination: intercepted,
-        endpoints: EndpointView { network: network.clone(), ..EndpointView::default() },
+        endpoints: EndpointView { network: network.clone(), describe, ..EndpointView::default() },
     };
     let mut keys = vec![
         ScopeKey::OutboundClusters { namespace: namespace.clone(), view },
@@ -144,6 +157,7 @@ pub(super) fn placement(
             namespace: namespace.clone(),
             original_destination: intercepted,
             reach: Reach::Far(network),
+            describe,
         },
     ];
     if relevance.locality || relevance.node {
@@ -151,6 +165,7 @@ pub(super) fn placement(
             namespace: namespace.clone(),
             original_destination: intercepted,
             reach: Reach::Near(relevant(Place::of(proxy, snapshot), relevance)),
+            describe,
         });
     }
     if sidecar {
@@ -162,25 +177,26 @@ pub(super) fn placement(
 /// The scopes that only sidecars are in.
 fn sidecar_keys(proxy: &Proxy, snapshot: &Snapshot, settings: &Settings) -> [ScopeKey; 4] {
     let targets = snapshot.targets_of(proxy);
-    let inbound = Arc::new(InboundKey::of(proxy, &targets));
-    let bound = (!inbound.is_intercepted()).then_some(settings.bound_address);
-    let mut occupied: Vec<u16> = match bound {
-        Some(_) => targets.iter().map(|target| target.target_port).collect(),
-        None => Vec::new(),
+    let key = Arc::new(InboundKey::of(proxy, &targets));
+    let bound = (!key.is_intercepted()).then_some(settings.bound_address);
+    let closed = match bound {
+        Some(_) => ClosedPorts {
+            occupied: targets.iter().map(|target| target.target_port).collect(),
+            privileged: inbound::is_unprivileged(proxy),
+        },
+        None => ClosedPorts::default(),
     };
-    occupied.sort_unstable();
-    occupied.dedup();
     let catalog = Arc::new(CatalogKey {
         namespace: proxy.namespace.clone(),
         cluster: proxy.cluster.clone(),
         domain: SearchDomain::parse(&proxy.domain),
         bound,
     });
-    let view = ListenerView { interception: inbound.interception, families: inbound.families };
+    let view = ListenerView { interception: key.interception, families: key.families };
     [
-        ScopeKey::InboundClusters(inbound.clone()),
-        ScopeKey::OutboundListeners { catalog: catalog.clone(), view, occupied },
-        ScopeKey::InboundListeners(inbound),
+        ScopeKey::InboundClusters(key.clone()),
+        ScopeKey::OutboundListeners { catalog: catalog.clone(), view, closed },
+        ScopeKey::InboundListeners(key),
         ScopeKey::Routes(catalog),
     ]
 }

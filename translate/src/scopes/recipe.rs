@@ -1,9 +1,12 @@
 //! How a scope's resources are made, and made again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mainstem_model::{ChangeSet, Hostname, NamespaceName, Service, Snapshot};
+use mainstem_model::{
+    ChangeSet, Hostname, NamespaceName, Service, ServiceKey, Snapshot, Visibility,
+};
 use rustc_hash::FxHashMap;
 
 use super::catalog::{Catalog, CatalogKey};
@@ -40,11 +43,13 @@ pub(crate) struct Changes<'a> {
     /// Whether a service that depends on a client's place is among the touched,
     /// before or after.
     pub near: bool,
+    /// The namespaces whose clients may see a difference; none is all of them.
+    pub namespaces: Option<BTreeSet<NamespaceName>>,
 }
 
 impl<'a> Changes<'a> {
     pub(crate) fn new(before: &'a Snapshot, after: &Snapshot, set: &'a ChangeSet) -> Self {
-        let hosts = |keys: &mut dyn Iterator<Item = &mainstem_model::ServiceKey>| {
+        let hosts = |keys: &mut dyn Iterator<Item = &ServiceKey>| {
             let mut hosts: Vec<Hostname> = keys.map(|key| key.hostname().clone()).collect();
             hosts.sort();
             hosts.dedup();
@@ -56,8 +61,28 @@ impl<'a> Changes<'a> {
             services.into_iter().any(|service| Needs::of(service).any())
         };
         let near = named(before) || named(after);
-        Self { before, set, defined: hosts(&mut set.services.iter()), touched, near }
+        let namespaces = namespaces(before, after, set);
+        let defined = hosts(&mut set.services.iter());
+        Self { before, set, defined, touched, near, namespaces }
     }
+}
+
+/// The namespaces that see any of the changed services, before or after.
+fn namespaces(
+    before: &Snapshot,
+    after: &Snapshot,
+    set: &ChangeSet,
+) -> Option<BTreeSet<NamespaceName>> {
+    let keys = set.services.union(&set.endpoints);
+    let services = keys.flat_map(|key| [before.service(key), after.service(key)]).flatten();
+    let mut all = BTreeSet::new();
+    for service in services {
+        match &service.visibility {
+            Visibility::Public => return None,
+            Visibility::Namespaces(names) => all.extend(names.iter().cloned()),
+        }
+    }
+    Some(all)
 }
 
 /// What all recipes share while a snapshot is being translated.
@@ -67,6 +92,9 @@ pub(crate) struct Context<'a> {
     pub shared: &'a mut Shared,
 }
 
+/// For how many namespaces the visible services are kept at hand.
+const CACHED_NAMESPACES: usize = 256;
+
 /// What outlives a snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -75,6 +103,17 @@ pub(crate) struct Shared {
     /// The visible services per namespace; emptied when a service changes.
     pub visible: FxHashMap<NamespaceName, Visible>,
     pub catalogs: Catalogs,
+}
+
+impl Shared {
+    /// Forgets what clients see where it may have changed.
+    pub(super) fn forget_visible(&mut self, changes: &Changes<'_>) {
+        match &changes.namespaces {
+            _ if changes.defined.is_empty() => {}
+            None => self.visible.clear(),
+            Some(names) => self.visible.retain(|name, _| !names.contains(name)),
+        }
+    }
 }
 
 /// What a client in one namespace sees.
@@ -95,6 +134,10 @@ impl Context<'_> {
         let all: Arc<[_]> = visible::all(self.snapshot, namespace).into_iter().cloned().collect();
         let near = all.iter().filter(|service| Needs::of(service).any()).cloned().collect();
         let visible = Visible { all, near };
+        // Only a cache, and proxies may name any number of namespaces.
+        if self.shared.visible.len() >= CACHED_NAMESPACES {
+            self.shared.visible.clear();
+        }
         self.shared.visible.insert(namespace.clone(), visible.clone());
         visible
     }
@@ -105,12 +148,13 @@ impl Context<'_> {
             return live;
         }
         let services = self.visible(&key.namespace).all;
-        self.shared.catalogs.get(key, || Catalog::new(key.clone(), &services))
+        self.shared.catalogs.share(Catalog::new(key.clone(), &services))
     }
 
-    /// Brings the catalogs up to the snapshot.
+    /// Brings the catalogs that changes may reach up to the snapshot.
     pub(super) fn update_catalogs(&mut self, changes: Option<&Changes<'_>>) {
-        for catalog in self.shared.catalogs.all() {
+        let namespaces = changes.and_then(|changes| changes.namespaces.as_ref());
+        for catalog in self.shared.catalogs.all(namespaces) {
             let mut catalog = catalog.write();
             if let Some(changes) = changes {
                 catalog.update(self.snapshot, &changes.defined);

@@ -76,7 +76,16 @@ pub fn proxies() -> Vec<Proxy> {
             "c1",
             json!({"LOCALITY": "eu/eu-1/a", "NODE_NAME": "node-2"}),
         ),
-        proxy("router~10.1.0.6~gw-1.shop~x", "c1", json!({"LOCALITY": "us/us-1"})),
+        proxy(
+            "router~10.1.0.6~gw-1.shop~x",
+            "c1",
+            json!({"LOCALITY": "us/us-1", "ISTIO_VERSION": "1.29.0"}),
+        ),
+        proxy(
+            &format!("sidecar~10.1.0.8~vm-8.shop~{shop}"),
+            "c1",
+            json!({"INTERCEPTION_MODE": "NONE", "UNPRIVILEGED_POD": "true"}),
+        ),
         proxy("router~10.1.0.7~gw-2.other~x", "c2", json!({"NETWORK": "n2"})),
     ]
 }

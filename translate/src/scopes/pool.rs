@@ -1,0 +1,129 @@
+//! The scopes in use.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mainstem_model::NamespaceName;
+use rustc_hash::FxHashMap;
+
+use super::GroupId;
+use super::placement::ScopeKey;
+use super::recipe::{Changes, Context, Recipe};
+use super::state::State;
+
+/// A number for a scope, never used again.
+pub(super) type ScopeId = u64;
+
+struct Scope {
+    key: ScopeKey,
+    recipe: Box<dyn Recipe>,
+    state: Arc<State>,
+    /// Who reads it.
+    groups: BTreeSet<GroupId>,
+}
+
+/// All scopes, by what they depend on, and by the namespace whose changes reach them.
+#[derive(Default)]
+pub(super) struct Pool {
+    scopes: FxHashMap<ScopeId, Scope>,
+    ids: FxHashMap<ScopeKey, ScopeId>,
+    by_namespace: FxHashMap<NamespaceName, BTreeSet<ScopeId>>,
+    last: ScopeId,
+}
+
+impl Pool {
+    pub(super) fn len(&self) -> usize {
+        self.scopes.len()
+    }
+
+    /// The resources of a scope.
+    pub(super) fn state(&self, id: ScopeId) -> &Arc<State> {
+        &self.scopes[&id].state
+    }
+
+    /// Makes a group a reader of the scope, which is built if it is the first.
+    pub(super) fn join(
+        &mut self,
+        key: &ScopeKey,
+        group: GroupId,
+        context: &mut Context<'_>,
+    ) -> ScopeId {
+        if let Some(id) = self.ids.get(key) {
+            let scope = self.scopes.get_mut(id).expect("every id has its scope");
+            scope.groups.insert(group);
+            return *id;
+        }
+        self.last += 1;
+        let id = self.last;
+        let mut recipe = key.recipe(context);
+        let all = recipe.build(context);
+        let state = Arc::new(State::new(id, context.snapshot.generation(), all));
+        if let Some(namespace) = key.namespace() {
+            self.by_namespace.entry(namespace.clone()).or_default().insert(id);
+        }
+        self.ids.insert(key.clone(), id);
+        let scope = Scope { key: key.clone(), recipe, state, groups: [group].into() };
+        self.scopes.insert(id, scope);
+        id
+    }
+
+    /// A group reads the scope no longer; without readers it is gone.
+    pub(super) fn leave(&mut self, id: ScopeId, group: GroupId) {
+        let Some(scope) = self.scopes.get_mut(&id) else { return };
+        scope.groups.remove(&group);
+        if !scope.groups.is_empty() {
+            return;
+        }
+        let Some(scope) = self.scopes.remove(&id) else { return };
+        self.ids.remove(&scope.key);
+        if let Some(namespace) = scope.key.namespace()
+            && let Some(ids) = self.by_namespace.get_mut(namespace)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_namespace.remove(namespace);
+            }
+        }
+    }
+
+    /// Brings all scopes up to the snapshot; without `changes` from scratch.
+    /// Returns the groups whose scopes have something else now.
+    pub(super) fn rebuild(
+        &mut self,
+        context: &mut Context<'_>,
+        changes: Option<&Changes<'_>>,
+    ) -> BTreeSet<GroupId> {
+        let generation = context.snapshot.generation();
+        let mut changed = BTreeSet::new();
+        for id in self.reached(changes) {
+            let Some(scope) = self.scopes.get_mut(&id) else { continue };
+            let next = match changes {
+                Some(changes) => {
+                    let edits = scope.recipe.rebuild(context, changes);
+                    if edits.is_empty() {
+                        continue;
+                    }
+                    scope.state.edited(generation, edits)
+                }
+                None => scope.state.replaced(generation, scope.recipe.build(context)),
+            };
+            if let Some(next) = next {
+                scope.state = Arc::new(next);
+                changed.extend(&scope.groups);
+            }
+        }
+        changed
+    }
+
+    /// The scopes that changes may reach.
+    fn reached(&self, changes: Option<&Changes<'_>>) -> Vec<ScopeId> {
+        match changes.map(|changes| &changes.namespaces) {
+            None => self.scopes.keys().copied().collect(),
+            Some(None) => self.by_namespace.values().flatten().copied().collect(),
+            Some(Some(namespaces)) => {
+                let ids = namespaces.iter().filter_map(|name| self.by_namespace.get(name));
+                ids.flatten().copied().collect()
+            }
+        }
+    }
+}
