@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use addresses::ListenAddress;
 pub use provider::{AdapterConfig, PROVIDERS, Provider};
-pub use read::{Input, Loaded};
+pub use read::{Input, Loaded, looks_like_config};
 pub use registry::{Common, RegistryConfig};
 pub use report::{ConfigError, Document, Problem};
 pub use schema::{schema, variables};

@@ -1,8 +1,28 @@
 //! The program `mainstem`: command line, configuration, wiring, registry manager,
 //! admin API. Only this crate knows all others.
+//!
+//! ```text
+//!  cli ─ serve ──▶ configuration ─┬─▶ registries ─▶ adapters ─▶ aggregate ─▶ xds (scopes) ─▶ xDS server
+//!   │                             └─▶ aggregate                    │
+//!   │                                                      admin, metrics
+//!   └─ verbs ─ HTTP ──────────────────────────────────────────▶────┘
+//! ```
+//!
+//! Invariants:
+//! - Every task is supervised: a core task that ends early stops the process,
+//!   an adapter that does is restarted and its registry says so.
+//! - A configuration is used as a whole or not at all, at the start and later.
+//! - The admin API only reads.
 
+pub mod admin;
+pub mod api;
+pub mod cli;
 pub mod config;
+pub mod configuration;
+pub mod metrics;
 pub mod registries;
+pub mod serve;
 pub mod shutdown;
 pub mod supervise;
 pub mod telemetry;
+pub mod xds;

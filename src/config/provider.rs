@@ -22,6 +22,13 @@ pub struct Provider {
     pub(super) decode: fn(&Node) -> Result<AdapterConfig, Fault>,
 }
 
+impl Provider {
+    /// Whether its adapter has a setting of this name.
+    pub(super) fn knows(&self, setting: &str) -> bool {
+        (self.schema)().to_value()["properties"].get(setting).is_some()
+    }
+}
+
 /// All kinds, in alphabetical order.
 pub const PROVIDERS: &[Provider] = &[
     Provider {

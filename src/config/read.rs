@@ -277,9 +277,7 @@ impl Reading {
         let Tree::Map(entries) = &root.tree else { return };
         for (key, _) in entries {
             let problem = Problem::new(&key.place, format!("unknown setting `{}`", key.name));
-            self.problems.push(
-                problem.advise("known are cluster, xds, admin, publish, mesh and registries"),
-            );
+            self.problems.push(problem.advise(format!("known are {}", SETTINGS.join(", "))));
         }
     }
 
@@ -294,6 +292,21 @@ impl Reading {
             let message = "`publish.longest` is shorter than `publish.quiet`";
             self.problems.push(Problem::new(&Place::Unknown, message));
         }
+    }
+}
+
+/// The settings at the top of a configuration.
+const SETTINGS: [&str; 6] = ["cluster", "xds", "admin", "publish", "mesh", "registries"];
+
+/// Whether a text is a configuration, rather than documents of a file registry:
+/// some setting stands at its top, also where it cannot be parsed.
+pub fn looks_like_config(text: &str) -> bool {
+    match serde_saphyr::from_str_with_options::<Node>(text, super::yaml_options()) {
+        Ok(node) => SETTINGS.iter().any(|name| node.get(name).is_some()),
+        Err(_) => SETTINGS.iter().any(|name| {
+            text.lines()
+                .any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))
+        }),
     }
 }
 

@@ -195,14 +195,11 @@ fn texts(
 
 /// Where a registry says nothing itself, the mesh's word counts.
 fn inherit(node: &mut Node, provider: &Provider, mesh: &MeshSettings) {
-    if provider.name != mainstem_kubernetes::PROVIDER {
-        return;
-    }
     let place = node.place.clone();
     for (name, value) in
         [("domainSuffix", &mesh.domain_suffix), ("trustDomain", &mesh.trust_domain)]
     {
-        if node.get(name).is_none() {
+        if provider.knows(name) && node.get(name).is_none() {
             *node.entry(name, &place) = Node::new(place.clone(), Tree::Text(value.clone()));
         }
     }

@@ -25,7 +25,8 @@ pub struct ConfigWatch {
 }
 
 impl ConfigWatch {
-    /// Starts from what the files contain now.
+    /// Nothing of these files is seen yet: the first change is what they contain,
+    /// so that nothing written since somebody read them can be missed.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut watch = Self { seen: BTreeMap::new(), happened: Arc::default(), watcher: None };
         watch.follow(paths);
@@ -43,7 +44,7 @@ impl ConfigWatch {
                 // Where watching fails, looking from time to time remains.
                 let _ = watcher.watch(directory_of(directory), RecursiveMode::NonRecursive);
             }
-            let content = before.remove(&path).unwrap_or_else(|| std::fs::read(&path).ok());
+            let content = before.remove(&path).flatten();
             self.seen.insert(path, content);
         }
     }
@@ -92,6 +93,7 @@ mod tests {
         let (file, other) = (directory.path().join("a.yaml"), directory.path().join("b.yaml"));
         std::fs::write(&file, "1").unwrap();
         let mut watch = ConfigWatch::new([file.clone()]);
+        changed(&mut watch).await;
         std::fs::write(&file, "2").unwrap();
         changed(&mut watch).await;
         std::fs::write(&other, "3").unwrap();
@@ -107,6 +109,7 @@ mod tests {
         let file = directory.path().join("a.yaml");
         std::fs::write(&file, "1").unwrap();
         let mut watch = ConfigWatch::new([file.clone()]);
+        assert!(watch.look());
         std::fs::write(directory.path().join("b.yaml"), "1").unwrap();
         std::fs::write(&file, "1").unwrap();
         assert!(!watch.look());

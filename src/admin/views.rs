@@ -1,0 +1,239 @@
+//! From the model to what the admin API says.
+
+use std::time::SystemTime;
+
+use mainstem_model as model;
+use mainstem_xds::ClientStatus;
+use mainstem_xds::clients::{Protocol, SyncState, TypeStatus};
+use serde::Serialize;
+
+use super::App;
+use crate::api;
+
+/// A moment as RFC 3339.
+pub fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// A value's name as its JSON form has it: `clientSide`, `healthy`.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => format!("{other:?}"),
+    }
+}
+
+fn texts<T: ToString>(all: impl IntoIterator<Item = T>) -> Vec<String> {
+    all.into_iter().map(|one| one.to_string()).collect()
+}
+
+fn named(text: &impl ToString) -> Option<String> {
+    Some(text.to_string()).filter(|text| !text.is_empty())
+}
+
+fn labels(labels: &model::Labels) -> std::collections::BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// How the control plane is.
+pub fn status(app: &App) -> api::Status {
+    let snapshot = app.published.snapshots.load();
+    let mut registries = std::collections::BTreeMap::new();
+    for state in snapshot.registries().values() {
+        *registries.entry(state.condition.word().to_owned()).or_default() += 1;
+    }
+    let counts = app.source.counts();
+    let current = app.current.borrow();
+    api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: current.config.cluster.to_string(),
+        ready: app.published.readiness.is_ready(),
+        waiting_for: texts(app.published.readiness.waiting_for()),
+        started: time(app.started),
+        xds_address: app.xds_address.to_string(),
+        generation: snapshot.generation(),
+        services: snapshot.service_count(),
+        conflicts: snapshot.conflicts().len(),
+        registries,
+        proxies: app.clients.len(),
+        proxy_groups: counts.groups,
+        resources: counts.resources,
+        configuration: api::Configuration {
+            file: current.file.as_ref().map(|file| file.display().to_string()),
+            since: time(current.since),
+            error: current.error.clone(),
+        },
+    }
+}
+
+/// All configured registries.
+pub fn registries(app: &App) -> Vec<api::Registry> {
+    let snapshot = app.published.snapshots.load();
+    let statuses = app.published.statuses.all();
+    let current = app.current.borrow();
+    let mut configured: Vec<_> = current.config.registries.iter().collect();
+    configured.sort_by(|a, b| a.id.cmp(&b.id));
+    let unknown = model::RegistryState::default();
+    let view = |config: &crate::config::RegistryConfig| {
+        let state = snapshot.registries().get(&config.id).unwrap_or(&unknown);
+        registry(config, state, statuses.get(&config.id))
+    };
+    configured.into_iter().map(view).collect()
+}
+
+fn registry(
+    config: &crate::config::RegistryConfig,
+    state: &model::RegistryState,
+    status: Option<&mainstem_aggregate::RegistryStatus>,
+) -> api::Registry {
+    let reason = match &state.condition {
+        model::Condition::Failed(reason) => Some(reason.to_string()),
+        _ => None,
+    };
+    let last_error = status.and_then(|status| status.last_error.as_ref());
+    let rejected = state.rejected.iter().map(|rejected| api::Rejected {
+        kind: rejected.object.kind.to_string(),
+        name: rejected.object.name.to_string(),
+        reason: rejected.reason.clone(),
+    });
+    api::Registry {
+        name: config.id.to_string(),
+        state: state.condition.word().to_owned(),
+        reason,
+        since: status.map(|status| time(status.since)),
+        synced: state.synced,
+        last_update: status.and_then(|status| status.last_update).map(time),
+        last_error: last_error
+            .map(|(at, why)| api::LastError { at: time(*at), reason: why.to_string() }),
+        updates: status.map_or(0, |status| status.batches),
+        services: state.services,
+        endpoints: state.endpoints,
+        workloads: state.workloads,
+        rejected: rejected.collect(),
+        settings: serde_json::to_value(config).unwrap_or_default(),
+    }
+}
+
+/// A service with what is known about it besides.
+pub fn service(snapshot: &model::Snapshot, service: &model::Service) -> api::Service {
+    let set = snapshot.endpoints(&service.key);
+    let endpoints = set.map_or(&[][..], |set| set.endpoints());
+    let healthy = endpoints.iter().filter(|e| e.health == model::Health::Healthy).count();
+    let ports = service.ports.iter().map(|port| api::Port {
+        number: port.number,
+        name: port.name.to_string(),
+        protocol: word(&port.protocol),
+    });
+    let addresses = service.addresses.iter().filter(|(_, own)| !own.is_empty());
+    api::Service {
+        hostname: service.hostname().to_string(),
+        namespace: service.namespace().to_string(),
+        ports: ports.collect(),
+        resolution: word(&service.resolution),
+        addresses: addresses.map(|(cluster, own)| (cluster.to_string(), texts(own))).collect(),
+        visible_to: match &service.visibility {
+            model::Visibility::Public => None,
+            model::Visibility::Namespaces(names) => Some(texts(names)),
+        },
+        alias_of: service.alias_of.as_ref().map(ToString::to_string),
+        selector: labels(&service.selector),
+        endpoints: endpoints.len(),
+        healthy,
+        conflicts: snapshot.conflicts_of(&service.key).len(),
+        origins: origins(&service.origins),
+    }
+}
+
+fn origins(origins: &model::Origins) -> Vec<api::Origin> {
+    let each = origins.iter().map(|sourced| api::Origin {
+        registry: sourced.origin.registry.to_string(),
+        kind: sourced.origin.object.kind.to_string(),
+        name: sourced.origin.object.name.to_string(),
+        revision: sourced.revision.to_string(),
+    });
+    each.collect()
+}
+
+/// The endpoints of a service.
+pub fn endpoints(snapshot: &model::Snapshot, key: &model::ServiceKey) -> api::ServiceEndpoints {
+    let set = snapshot.endpoints(key);
+    let endpoints = set.map_or(&[][..], |set| set.endpoints());
+    api::ServiceEndpoints {
+        hostname: key.hostname().to_string(),
+        namespace: key.namespace().to_string(),
+        endpoints: endpoints.iter().map(|each| endpoint(each)).collect(),
+    }
+}
+
+fn endpoint(endpoint: &model::Endpoint) -> api::Endpoint {
+    api::Endpoint {
+        port: endpoint.port,
+        port_name: endpoint.port_name.to_string(),
+        addresses: texts(endpoint.addresses()),
+        target_port: endpoint.target_port,
+        health: word(&endpoint.health),
+        weight: endpoint.weight,
+        locality: endpoint.locality.to_string(),
+        network: endpoint.network.to_string(),
+        cluster: endpoint.cluster.to_string(),
+        workload: endpoint.workload.as_ref().and_then(named),
+        identity: endpoint.identity.as_ref().and_then(named),
+        mesh_tls: endpoint.tls_mode == model::TlsMode::Istio,
+        labels: labels(&endpoint.labels),
+        origins: origins(&endpoint.origins),
+    }
+}
+
+/// A connected client; what its node says beyond its id comes from `proxy`.
+pub fn proxy(status: ClientStatus, proxy: Option<model::Proxy>) -> api::Proxy {
+    let known = proxy.as_ref();
+    api::Proxy {
+        stream: status.stream,
+        name: known.map(|p| format!("{}.{}", p.name, p.namespace)).unwrap_or_default(),
+        kind: known.map(|p| p.kind.to_string()).unwrap_or_default(),
+        cluster: known.map(|p| p.cluster.to_string()).unwrap_or_default(),
+        peer: status.peer.map(|peer| peer.to_string()),
+        agent: status.agent,
+        protocol: match status.protocol {
+            Protocol::Sotw => "sotw".to_owned(),
+            Protocol::Delta => "delta".to_owned(),
+        },
+        since: time(status.since),
+        types: status.types.into_iter().map(proxy_type).collect(),
+        id: status.node,
+    }
+}
+
+fn proxy_type(of: TypeStatus) -> api::ProxyType {
+    let state = match of.state() {
+        SyncState::Empty => "empty",
+        SyncState::Synced => "synced",
+        SyncState::Stale => "stale",
+        SyncState::Rejected => "rejected",
+    };
+    api::ProxyType {
+        kind: mainstem_xds::TypeUrl::from(of.type_url.as_str()).short().to_owned(),
+        state: state.to_owned(),
+        names: (!of.wildcard).then_some(of.names),
+        pending: of.pending,
+        sent: of.sent.map(|push| time(push.at)),
+        acked: of.acked.map(|answer| time(answer.at)),
+        nacked: of.nacked.map(|nack| api::Nack {
+            at: time(nack.answer.at),
+            message: nack.rejection.message,
+            culprits: texts(nack.rejection.culprits),
+        }),
+    }
+}
+
+/// A conflict.
+pub fn conflict(conflict: &model::Conflict) -> api::Conflict {
+    api::Conflict {
+        hostname: conflict.hostname.to_string(),
+        namespace: conflict.namespace.to_string(),
+        kind: word(&conflict.kind),
+        winner: conflict.winner.as_ref().map(ToString::to_string),
+        loser: conflict.loser.to_string(),
+        detail: conflict.detail.clone(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Asking a running control plane.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+
+use crate::api::Failure;
+
+/// How long an answer may take: all services of a large mesh are some megabytes.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A control plane's admin API.
+pub struct Admin {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Admin {
+    /// The API at `address`: `HOST:PORT` or `http://HOST:PORT`.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn new(address: &str) -> anyhow::Result<Self> {
+        let base = address.trim_end_matches('/');
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .no_proxy()
+            .build()
+            .context("making an HTTP client")?;
+        Ok(Self { base, http })
+    }
+
+    /// The text of `/api/v1/WHAT`.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is a failure; both say what to do.
+    pub async fn get(&self, what: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
+        let url = format!("{}/api/v1/{what}", self.base);
+        let given: Vec<_> =
+            query.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+        let response = self.http.get(&url).query(&given).send().await.map_err(|error| {
+            let cause = root_cause(&error);
+            anyhow!(
+                "asking {}: {cause}\n  help: is `mainstem serve` running? Name its admin address with --admin ADDRESS",
+                self.base
+            )
+        })?;
+        let status = response.status();
+        let text = response.text().await.with_context(|| format!("reading {url}"))?;
+        if !status.is_success() {
+            match serde_json::from_str::<Failure>(&text) {
+                Ok(failure) => bail!("{}", failure.error),
+                Err(_) => bail!("{url} answered {status}; is that the admin address of Mainstem?"),
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// The innermost cause says what happened; those around it repeat the address.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,45 @@
+//! Printing.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: everything that is known.
+    Json,
+    /// The same, easier to read.
+    Yaml,
+}
+
+/// Prints to standard output, with one line feed at the end. A reader that has
+/// seen enough is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let text = text.trim_end_matches('\n');
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
+}
+
+/// Prints a value as indented JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value).context("writing JSON")?)
+}
+
+/// Prints a value as YAML.
+pub fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_saphyr::to_string(value).context("writing YAML")?)
+}
+
+/// Prints JSON text as YAML.
+pub fn yaml_of(text: &str) -> anyhow::Result<()> {
+    let value: serde_json::Value = serde_json::from_str(text).context("reading the answer")?;
+    yaml(&value)
+}

@@ -1,0 +1,248 @@
+//! Answers as tables.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::time::{Duration, SystemTime};
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::api::{
+    Conflict, Endpoint, Origin, Proxy, ProxyType, Registry, Service, ServiceEndpoints, Status,
+};
+
+/// A table without lines, as wide as the terminal or, in a pipe, as its content.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    table
+}
+
+fn finish(mut table: Table) -> String {
+    let columns = table.column_count();
+    for index in 0..columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((0, if index + 1 == columns { 0 } else { 2 }));
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// How long ago a time was, in its largest unit: `12s`, `5m`, `3h`, `9d`.
+fn age(at: &str) -> String {
+    let Ok(at) = humantime::parse_rfc3339(at) else { return at.to_owned() };
+    short(SystemTime::now().duration_since(at).unwrap_or_default())
+}
+
+fn short(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
+fn registries_of(origins: &[Origin]) -> String {
+    let mut seen = BTreeSet::new();
+    let each = origins.iter().map(|origin| origin.registry.as_str());
+    each.filter(|name| seen.insert(*name)).collect::<Vec<_>>().join(", ")
+}
+
+/// `mainstem status`.
+pub fn status(status: &Status) -> String {
+    let ready = match &status.waiting_for[..] {
+        _ if status.ready => "yes".to_owned(),
+        [] => "no".to_owned(),
+        waiting => format!("no, waiting for {}", waiting.join(", ")),
+    };
+    let states = status.registries.iter().map(|(state, count)| format!("{count} {state}"));
+    let configuration = &status.configuration;
+    let file = configuration.file.as_deref().unwrap_or("environment variables");
+    let rows = [
+        ("version", status.version.clone()),
+        ("cluster", status.cluster.clone()),
+        ("ready", ready),
+        ("running for", age(&status.started)),
+        ("configuration", format!("{file}, {} old", age(&configuration.since))),
+        ("xDS", status.xds_address.clone()),
+        ("registries", states.collect::<Vec<_>>().join(", ")),
+        ("services", status.services.to_string()),
+        ("conflicts", status.conflicts.to_string()),
+        ("proxies", format!("{} in {} groups", status.proxies, status.proxy_groups)),
+        ("resources", status.resources.to_string()),
+        ("snapshot", status.generation.to_string()),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(text, "{name:<15}{}", or_dash(&value));
+    }
+    if let Some(error) = &configuration.error {
+        let _ = write!(text, "\nA newer configuration cannot be used:\n{error}\n");
+    }
+    text
+}
+
+/// `mainstem registries`.
+pub fn registries(all: &[Registry]) -> String {
+    let mut table = table(&[
+        "REGISTRY",
+        "STATE",
+        "SINCE",
+        "UPDATED",
+        "SERVICES",
+        "ENDPOINTS",
+        "WORKLOADS",
+        "REJECTED",
+    ]);
+    for registry in all {
+        table.add_row([
+            registry.name.clone(),
+            registry.state.clone(),
+            registry.since.as_deref().map_or("-".to_owned(), age),
+            registry.last_update.as_deref().map_or("-".to_owned(), age),
+            registry.services.to_string(),
+            registry.endpoints.to_string(),
+            registry.workloads.to_string(),
+            registry.rejected.len().to_string(),
+        ]);
+    }
+    let mut text = finish(table);
+    for registry in all {
+        if let Some(reason) = &registry.reason {
+            let _ = write!(text, "\n{} is {}: {reason}\n", registry.name, registry.state);
+        }
+        for rejected in &registry.rejected {
+            let (kind, name, reason) = (&rejected.kind, &rejected.name, &rejected.reason);
+            let _ = write!(text, "\n{} rejects {kind} {name}: {reason}\n", registry.name);
+        }
+    }
+    text
+}
+
+/// `mainstem services`.
+pub fn services(all: &[Service]) -> String {
+    let mut table =
+        table(&["HOST", "NAMESPACE", "PORTS", "RESOLUTION", "HEALTHY", "CONFLICTS", "REGISTRIES"]);
+    for service in all {
+        let ports = service.ports.iter().map(|port| format!("{}/{}", port.number, port.protocol));
+        table.add_row([
+            service.hostname.clone(),
+            service.namespace.clone(),
+            ports.collect::<Vec<_>>().join(", "),
+            service.resolution.clone(),
+            format!("{}/{}", service.healthy, service.endpoints),
+            service.conflicts.to_string(),
+            registries_of(&service.origins),
+        ]);
+    }
+    finish(table)
+}
+
+/// `mainstem endpoints`.
+pub fn endpoints(all: &[ServiceEndpoints]) -> String {
+    let mut table = table(&[
+        "HOST",
+        "PORT",
+        "ADDRESS",
+        "HEALTH",
+        "WEIGHT",
+        "LOCALITY",
+        "CLUSTER",
+        "REGISTRIES",
+    ]);
+    for (service, endpoint) in all.iter().flat_map(|s| s.endpoints.iter().map(move |e| (s, e))) {
+        table.add_row([
+            service.hostname.clone(),
+            endpoint.port.to_string(),
+            address(endpoint),
+            endpoint.health.clone(),
+            endpoint.weight.to_string(),
+            or_dash(&endpoint.locality).to_owned(),
+            or_dash(&endpoint.cluster).to_owned(),
+            registries_of(&endpoint.origins),
+        ]);
+    }
+    finish(table)
+}
+
+fn address(endpoint: &Endpoint) -> String {
+    let with_port = |address: &String| {
+        if address.starts_with("unix://") {
+            address.clone()
+        } else if address.contains(':') {
+            format!("[{address}]:{}", endpoint.target_port)
+        } else {
+            format!("{address}:{}", endpoint.target_port)
+        }
+    };
+    endpoint.addresses.iter().map(with_port).collect::<Vec<_>>().join(", ")
+}
+
+/// `mainstem proxies`.
+pub fn proxies(all: &[Proxy]) -> String {
+    const KINDS: [&str; 4] = ["CDS", "EDS", "LDS", "RDS"];
+    let mut table = table(&[
+        "PROXY",
+        "TYPE",
+        "CLUSTER",
+        "CDS",
+        "EDS",
+        "LDS",
+        "RDS",
+        "PROTOCOL",
+        "CONNECTED",
+        "SOFTWARE",
+    ]);
+    for proxy in all {
+        let state = |kind: &str| {
+            let of = proxy.types.iter().find(|of| of.kind == kind);
+            of.map_or("-".to_owned(), |of| of.state.clone())
+        };
+        let name = if proxy.name.is_empty() { &proxy.id } else { &proxy.name };
+        let [cds, eds, lds, rds] = KINDS.map(state);
+        let row = [name, &proxy.kind, &proxy.cluster, &cds, &eds, &lds, &rds, &proxy.protocol];
+        let row = row.map(|cell| or_dash(cell).to_owned());
+        table.add_row(row.into_iter().chain([age(&proxy.since), proxy.agent.clone()]));
+    }
+    let mut text = finish(table);
+    for (proxy, of) in all.iter().flat_map(|p| p.types.iter().map(move |of| (p, of))) {
+        if let Some(refusal) = refusal(of) {
+            let _ = write!(text, "\n{} rejected {}: {refusal}\n", proxy.name, of.kind);
+        }
+    }
+    text
+}
+
+fn refusal(of: &ProxyType) -> Option<&str> {
+    let nacked = of.nacked.as_ref().filter(|_| of.state == "rejected");
+    nacked.map(|nacked| nacked.message.as_str())
+}
+
+/// `mainstem conflicts`.
+pub fn conflicts(all: &[Conflict]) -> String {
+    let mut table = table(&["HOST", "NAMESPACE", "ABOUT", "WINNER", "LOSER", "DETAIL"]);
+    for conflict in all {
+        table.add_row([
+            conflict.hostname.as_str(),
+            &conflict.namespace,
+            &conflict.kind,
+            conflict.winner.as_deref().unwrap_or("-"),
+            &conflict.loser,
+            &conflict.detail,
+        ]);
+    }
+    finish(table)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+use super::*;
+use crate::api::Rejected;
+
+fn origin(registry: &str) -> Origin {
+    Origin {
+        registry: registry.to_owned(),
+        kind: "Service".to_owned(),
+        name: "orders".to_owned(),
+        revision: "1".to_owned(),
+    }
+}
+
+#[test]
+fn ages_are_in_their_largest_unit() {
+    let ages = [5, 119, 120, 7_200, 172_800].map(|seconds| short(Duration::from_secs(seconds)));
+    assert_eq!(ages, ["5s", "119s", "2m", "2h", "2d"]);
+}
+
+#[test]
+fn a_registry_is_a_row_with_its_troubles_below() {
+    let registry = Registry {
+        name: "consul/dc1".to_owned(),
+        state: "stale".to_owned(),
+        reason: Some("connection refused".to_owned()),
+        since: None,
+        synced: true,
+        last_update: None,
+        last_error: None,
+        updates: 3,
+        services: 2,
+        endpoints: 10,
+        workloads: 0,
+        rejected: vec![Rejected {
+            kind: "instance".to_owned(),
+            name: "web-1".to_owned(),
+            reason: "port 0".to_owned(),
+        }],
+        settings: serde_json::Value::Null,
+    };
+    assert_eq!(
+        registries(&[registry]),
+        "\
+REGISTRY    STATE  SINCE  UPDATED  SERVICES  ENDPOINTS  WORKLOADS  REJECTED
+consul/dc1  stale  -      -        2         10         0          1
+
+consul/dc1 is stale: connection refused
+
+consul/dc1 rejects instance web-1: port 0
+"
+    );
+}
+
+#[test]
+fn an_endpoint_shows_its_registries_once_each() {
+    let endpoint = Endpoint {
+        port: 80,
+        port_name: "http".to_owned(),
+        addresses: vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()],
+        target_port: 8080,
+        health: "healthy".to_owned(),
+        weight: 1,
+        locality: "eu/eu-1".to_owned(),
+        network: String::new(),
+        cluster: String::new(),
+        workload: None,
+        identity: None,
+        mesh_tls: false,
+        labels: Default::default(),
+        origins: vec![origin("kubernetes/eu"), origin("kubernetes/eu"), origin("file/vm")],
+    };
+    let service = ServiceEndpoints {
+        hostname: "orders.shop".to_owned(),
+        namespace: "shop".to_owned(),
+        endpoints: vec![endpoint],
+    };
+    assert_eq!(
+        endpoints(&[service]),
+        "\
+HOST         PORT  ADDRESS                        HEALTH   WEIGHT  LOCALITY  CLUSTER  REGISTRIES
+orders.shop  80    10.0.0.1:8080, [fd00::1]:8080  healthy  1       eu/eu-1   -        kubernetes/eu, file/vm
+"
+    );
+}

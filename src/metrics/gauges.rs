@@ -1,0 +1,188 @@
+//! What is so at the moment of a scrape.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mainstem_model::{Condition, RegistryId, RegistryState};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::admin::App;
+
+/// Reads the snapshot, the registries' states and the scopes at each scrape.
+pub(super) struct Gauges {
+    app: App,
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// One gauge with all its label sets, or a single value without labels.
+struct Gauge<'a> {
+    name: &'static str,
+    help: &'static str,
+    values: Vec<(Labels<'a>, f64)>,
+}
+
+impl Gauges {
+    pub(super) fn new(app: App) -> Self {
+        Self { app }
+    }
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauges").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.app.published.snapshots.load();
+        whole(&self.app).into_iter().try_for_each(|gauge| gauge.write(&mut encoder))?;
+        of_registries(&self.app, snapshot.registries())
+            .into_iter()
+            .try_for_each(|gauge| gauge.write(&mut encoder))
+    }
+}
+
+impl Gauge<'_> {
+    fn write(self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family =
+            encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        for (labels, value) in self.values {
+            let gauge = ConstGauge::new(value);
+            if labels.is_empty() {
+                return gauge.encode(family);
+            }
+            gauge.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn one(name: &'static str, help: &'static str, value: f64) -> Gauge<'static> {
+    Gauge { name, help, values: vec![(Vec::new(), value)] }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+fn timestamp(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// What there is one of.
+fn whole(app: &App) -> Vec<Gauge<'static>> {
+    let snapshot = app.published.snapshots.load();
+    let counts = app.source.counts();
+    let uptime = app.started.elapsed().unwrap_or_default().as_secs_f64();
+    let refused = app.current.borrow().error.is_some();
+    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+    vec![
+        Gauge { name: "pilot_info", help: "The version", values: vec![(version, 1.0)] },
+        one("istiod_uptime_seconds", "Seconds since the start", uptime),
+        one("pilot_services", "Services", number(snapshot.service_count())),
+        one("pilot_xds", "Connected clients", number(app.clients.len())),
+        one(
+            "mainstem_ready",
+            "Whether proxies are served",
+            f64::from(u8::from(app.published.readiness.is_ready())),
+        ),
+        one(
+            "mainstem_snapshot_generation",
+            "The newest snapshot's number",
+            generation(snapshot.generation()),
+        ),
+        one(
+            "mainstem_conflicts",
+            "Conflicts between registries",
+            number(snapshot.conflicts().len()),
+        ),
+        one(
+            "mainstem_proxy_groups",
+            "Groups of proxies that are told the same",
+            number(counts.groups),
+        ),
+        one("mainstem_scopes", "Scopes", number(counts.scopes)),
+        one("mainstem_resources", "Distinct resources", number(counts.resources)),
+        one(
+            "mainstem_configuration_refused",
+            "Whether the newest configuration could not be used",
+            f64::from(u8::from(refused)),
+        ),
+    ]
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn generation(generation: u64) -> f64 {
+    generation as f64
+}
+
+fn of_registries<'a>(
+    app: &App,
+    states: &'a std::collections::BTreeMap<RegistryId, RegistryState>,
+) -> Vec<Gauge<'a>> {
+    let statuses = app.published.statuses.all();
+    let each = |value: &dyn Fn(&RegistryId, &RegistryState) -> Option<f64>| {
+        let values = states
+            .iter()
+            .filter_map(|(id, state)| Some((vec![("registry", id.as_str())], value(id, state)?)));
+        values.collect()
+    };
+    let since = |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.since));
+    let updated =
+        |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.last_update?));
+    let gauges = [
+        (
+            "mainstem_registry_services",
+            "Services that the registry defines",
+            each(&|_, state| Some(number(state.services))),
+        ),
+        (
+            "mainstem_registry_endpoints",
+            "Endpoints that the registry brings",
+            each(&|_, state| Some(number(state.endpoints))),
+        ),
+        (
+            "mainstem_registry_workloads",
+            "Workloads that the registry brings",
+            each(&|_, state| Some(number(state.workloads))),
+        ),
+        (
+            "mainstem_registry_rejected_objects",
+            "Objects of the registry that could not be understood",
+            each(&|_, state| Some(number(state.rejected.len()))),
+        ),
+        (
+            "mainstem_registry_state_since_timestamp_seconds",
+            "When the registry came into its present state",
+            each(&since),
+        ),
+        (
+            "mainstem_registry_last_update_timestamp_seconds",
+            "When the registry last said anything about its values",
+            each(&updated),
+        ),
+    ];
+    let state = Gauge {
+        name: "mainstem_registry_state",
+        help: "1 for the state that the registry is in: syncing, live or stale",
+        values: states.iter().flat_map(|(id, state)| in_states(id, &state.condition)).collect(),
+    };
+    let rest = gauges.into_iter().map(|(name, help, values)| Gauge { name, help, values });
+    std::iter::once(state).chain(rest).collect()
+}
+
+fn in_states<'a>(id: &'a RegistryId, condition: &Condition) -> Vec<(Labels<'a>, f64)> {
+    let word = condition.word();
+    let all = ["syncing", "live", "stale"].into_iter();
+    all.map(|state| {
+        let labels = vec![("registry", id.as_str()), ("state", state)];
+        (labels, f64::from(u8::from(state == word)))
+    })
+    .collect()
+}

@@ -1,0 +1,162 @@
+//! What happened on streams.
+
+use std::time::Duration;
+
+use mainstem_xds::protocol::{Rejection, Response};
+use mainstem_xds::{Client, PushObserver, TypeUrl};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tracing::{debug, info, warn};
+
+use super::total::Total;
+
+/// A type of resource.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Type {
+    r#type: &'static str,
+}
+
+impl Type {
+    /// What a client asks for is not trusted to be a label.
+    fn of(type_url: &TypeUrl) -> Self {
+        let name = match type_url.short() {
+            "CDS" => "cds",
+            "EDS" => "eds",
+            "LDS" => "lds",
+            "RDS" => "rds",
+            "SDS" => "sds",
+            "ECDS" => "ecds",
+            _ => "other",
+        };
+        Self { r#type: name }
+    }
+}
+
+/// Counts what happens on streams. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Pushes {
+    pushes: Family<Type, Total>,
+    rejects: Family<Type, Total>,
+    expired: Family<Type, Total>,
+    sizes: Family<Type, Histogram, fn() -> Histogram>,
+    acks: Family<Type, Histogram, fn() -> Histogram>,
+    waits: Histogram,
+    convergence: Histogram,
+    refused: Counter,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])
+}
+
+fn bytes() -> Histogram {
+    Histogram::new([1e3, 1e4, 1e5, 1e6, 4e6, 1e7, 4e7])
+}
+
+impl Default for Pushes {
+    fn default() -> Self {
+        Self {
+            pushes: Family::default(),
+            rejects: Family::default(),
+            expired: Family::default(),
+            sizes: Family::new_with_constructor(bytes),
+            acks: Family::new_with_constructor(seconds),
+            waits: seconds(),
+            convergence: seconds(),
+            refused: Counter::default(),
+        }
+    }
+}
+
+impl Pushes {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("pilot_xds_pushes", "Responses sent", self.pushes.clone());
+        registry.register(
+            "pilot_total_xds_rejects",
+            "Responses that clients refused",
+            self.rejects.clone(),
+        );
+        registry.register(
+            "pilot_xds_expired_nonce",
+            "Requests that answered a response that was no longer the latest",
+            self.expired.clone(),
+        );
+        registry.register("pilot_xds_config_size_bytes", "Bytes of responses", self.sizes.clone());
+        registry.register(
+            "pilot_proxy_convergence_time",
+            "Seconds from a new snapshot to a client's last ACK of what follows from it",
+            self.convergence.clone(),
+        );
+        registry.register(
+            "mainstem_xds_ack_seconds",
+            "Seconds from a response to its ACK",
+            self.acks.clone(),
+        );
+        registry.register(
+            "mainstem_xds_send_wait_seconds",
+            "Seconds that responses waited for their client to take the one before",
+            self.waits.clone(),
+        );
+        registry.register(
+            "mainstem_xds_refused_streams",
+            "Streams that were turned away or ended by an error of the client",
+            self.refused.clone(),
+        );
+    }
+}
+
+impl PushObserver for Pushes {
+    fn connected(&self, client: &Client) {
+        info!(proxy = client.node.id, peer = ?client.peer, stream = client.stream, "connected");
+    }
+
+    fn disconnected(&self, client: &Client) {
+        info!(proxy = client.node.id, stream = client.stream, "disconnected");
+    }
+
+    fn refused(&self, status: &tonic::Status) {
+        warn!(code = ?status.code(), reason = status.message(), "stream refused");
+        self.refused.inc();
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn pushed(&self, client: &Client, response: &Response, waited: Duration) {
+        debug!(
+            proxy = client.node.id,
+            r#type = response.type_url.short(),
+            resources = response.resources,
+            removed = response.removed,
+            "pushed"
+        );
+        let label = Type::of(&response.type_url);
+        self.pushes.get_or_create(&label).inc();
+        self.sizes.get_or_create(&label).observe(response.message.len() as f64);
+        self.waits.observe(waited.as_secs_f64());
+    }
+
+    fn acked(&self, _: &Client, type_url: &TypeUrl, after: Duration) {
+        self.acks.get_or_create(&Type::of(type_url)).observe(after.as_secs_f64());
+    }
+
+    fn rejected(&self, client: &Client, type_url: &TypeUrl, rejection: &Rejection) {
+        warn!(
+            proxy = client.node.id,
+            r#type = type_url.short(),
+            culprits = ?rejection.culprits,
+            reason = rejection.message,
+            "rejected"
+        );
+        self.rejects.get_or_create(&Type::of(type_url)).inc();
+    }
+
+    fn expired_nonce(&self, _: &Client, type_url: &TypeUrl) {
+        self.expired.get_or_create(&Type::of(type_url)).inc();
+    }
+
+    fn converged(&self, _: &Client, after: Duration) {
+        self.convergence.observe(after.as_secs_f64());
+    }
+}

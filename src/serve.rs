@@ -1,0 +1,85 @@
+//! `mainstem serve`: the control plane, from registries to sockets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use mainstem_translate::Settings;
+use mainstem_xds::{Clients, Listener, Server, ServerConfig};
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::admin::{self, App};
+use crate::configuration::{self, Followers};
+use crate::metrics::{Metrics, Pushes};
+use crate::supervise::Supervisor;
+use crate::xds::Source;
+use crate::{registries, shutdown};
+
+/// Runs the control plane until a signal ends it.
+///
+/// # Errors
+/// When the configuration cannot be used, an address cannot be listened on, or
+/// a core task fails.
+pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let started = SystemTime::now();
+    let shutdown = shutdown::on_signal().context("listening for signals")?;
+    let config = Arc::new(configuration::load(file.as_deref())?);
+    let xds = Listener::tcp(config.xds.address.0).await?;
+    let admin = TcpListener::bind(config.admin.address.0)
+        .await
+        .with_context(|| format!("listening for the admin API on {}", config.admin.address))?;
+    let (xds_address, admin_address) = (xds.address()?, admin.local_addr()?);
+    let mut followers = Followers::new(config.clone(), file);
+    let mut tasks = Supervisor::new(shutdown.clone());
+
+    // Registries in.
+    let (updates, receiver) = mainstem_registry::channel();
+    tasks.spawn(
+        "registries",
+        registries::manage(followers.plan.subscribe(), updates, shutdown.clone()),
+    );
+
+    // One snapshot.
+    let (publisher, published) = mainstem_aggregate::channel();
+    let merge = followers.aggregate.subscribe();
+    let aggregate = mainstem_aggregate::run(receiver, merge, publisher, shutdown.clone());
+    tasks.spawn("aggregate", async move {
+        aggregate.await;
+        Ok(())
+    });
+
+    // xDS out.
+    let source = Source::new(&published, Settings::default(), config.cluster.clone());
+    followers.source = Some(source.clone());
+    tasks.spawn("scopes", source.clone().follow(shutdown.clone()));
+    let (clients, pushes) = (Clients::default(), Pushes::default());
+    let server = Server::observed(
+        ServerConfig::default(),
+        Arc::new(source.clone()),
+        clients.clone(),
+        Arc::new(pushes.clone()),
+    );
+    let stop = shutdown.clone();
+    tasks.spawn("xds", async move { Ok(server.serve(xds, stop).await?) });
+
+    // Operators.
+    let current = followers.current.subscribe();
+    let app = App { current, published, source, clients, started, xds_address };
+    let router = admin::router(app.clone(), Metrics::new(app, &pushes));
+    tasks.spawn("admin", admin::serve(admin, router, shutdown.clone()));
+    tasks.spawn("configuration", followers.follow(shutdown.clone()));
+
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        cluster = %config.cluster,
+        xds = %xds_address,
+        admin = %admin_address,
+        registries = config.registries.len(),
+        "mainstem is serving"
+    );
+    let result = tasks.run().await;
+    info!("stopped");
+    result
+}

@@ -1,0 +1,152 @@
+//! From snapshots to streams: what the xDS server serves is what the scopes hold.
+//!
+//! ```text
+//!  Snapshots ─ follow ─▶ Scopes::update ─ who is told something else ─▶ wakes their streams
+//!  stream ─ connect ─▶ node ─▶ Proxy ─▶ Scopes::attach ─▶ View (one Moment at a time)
+//! ```
+//!
+//! Invariants:
+//! - A snapshot is translated once, whoever is connected; only proxies that are
+//!   told something else wake.
+//! - Until the registries are complete, or their deadlines over, nobody is
+//!   answered: an answer that lacks a registry would take its endpoints away.
+
+mod node;
+mod view;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use mainstem_aggregate::{Published, Readiness, Snapshots};
+use mainstem_model::{ClusterId, Snapshot};
+use mainstem_translate::{Attached, Counts, Scopes, Settings};
+use mainstem_xds::{Client, Refusal, ResourceSource, ResourceView};
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use node::proxy;
+use view::View;
+
+/// The resources of all proxies, out of the newest snapshot. Clones are the same source.
+#[derive(Clone)]
+pub struct Source {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    scopes: Scopes,
+    snapshots: Snapshots,
+    readiness: Readiness,
+    /// Whether the scopes hold a snapshot that is worth serving.
+    ready: AtomicBool,
+    /// The cluster of proxies that name none.
+    cluster: RwLock<ClusterId>,
+    /// How each connected stream is woken, by the number of its attachment.
+    wakes: Mutex<FxHashMap<u64, Arc<Wake>>>,
+}
+
+/// How one stream is woken.
+#[derive(Debug, Default)]
+struct Wake {
+    notify: Notify,
+    /// When the first change became known that the stream has not seen.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Wake {
+    fn wake(&self, at: Instant) {
+        self.since.lock().get_or_insert(at);
+        self.notify.notify_one();
+    }
+}
+
+impl Source {
+    /// What is published, translated for proxies; `cluster` is where those belong
+    /// that name none.
+    pub fn new(published: &Published, settings: Settings, cluster: ClusterId) -> Self {
+        let shared = Shared {
+            scopes: Scopes::new(settings, published.snapshots.load()),
+            snapshots: published.snapshots.clone(),
+            readiness: published.readiness.clone(),
+            ready: AtomicBool::new(false),
+            cluster: RwLock::new(cluster),
+            wakes: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Translates each new snapshot and wakes the streams that it concerns, until the shutdown.
+    ///
+    /// # Errors
+    /// When there will be no further snapshot.
+    pub async fn follow(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut snapshots = self.shared.snapshots.clone();
+        let mut readiness = self.shared.readiness.clone();
+        let mut ready = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                opened = readiness.ready(), if !ready => {
+                    anyhow::ensure!(opened, "the aggregate ended");
+                    ready = true;
+                    self.update();
+                    self.shared.ready.store(true, Ordering::Release);
+                    self.wake_all();
+                }
+                changed = snapshots.changed() => {
+                    changed?;
+                    self.update();
+                }
+            }
+        }
+    }
+
+    /// How much the scopes hold.
+    pub fn counts(&self) -> Counts {
+        self.shared.scopes.counts()
+    }
+
+    /// Who a client is, as the scopes see it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when its node says too little.
+    pub fn proxy(&self, client: &Client) -> Result<mainstem_model::Proxy, Refusal> {
+        node::proxy(&client.node, &self.shared.cluster.read())
+    }
+
+    /// Proxies that name no cluster belong to this one from now on.
+    pub fn set_cluster(&self, cluster: ClusterId) {
+        *self.shared.cluster.write() = cluster;
+    }
+
+    fn update(&self) {
+        let at = Instant::now();
+        let snapshot: Arc<Snapshot> = self.shared.snapshots.load();
+        let told = self.shared.scopes.update(&snapshot);
+        let wakes = self.shared.wakes.lock();
+        for attached in told {
+            if let Some(wake) = wakes.get(&attached.id()) {
+                wake.wake(at);
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        let at = Instant::now();
+        self.shared.wakes.lock().values().for_each(|wake| wake.wake(at));
+    }
+}
+
+impl ResourceSource for Source {
+    fn connect(&self, client: &Arc<Client>) -> Result<Box<dyn ResourceView>, Refusal> {
+        let proxy = self.proxy(client)?;
+        let attached: Arc<Attached> = self.shared.scopes.attach(proxy);
+        let wake = Arc::new(Wake::default());
+        self.shared.wakes.lock().insert(attached.id(), wake.clone());
+        Ok(Box::new(View::new(self.shared.clone(), attached, wake)))
+    }
+}
