@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use mainstem_proto::envoy::config::core::v3::Node;
+use prost::Message as _;
+
 use crate::names::Subscription;
 use crate::protocol::ProtocolError;
 
@@ -16,6 +19,8 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Bytes of one request. gRPC's usual limit is 4 MiB.
     pub request_bytes: usize,
+    /// Bytes of a client's node, which is kept as long as its stream.
+    pub node_bytes: usize,
     /// Bytes of resources after which a delta answer is split. A single
     /// resource may be larger.
     pub response_bytes: usize,
@@ -31,6 +36,7 @@ impl Default for Limits {
             names: 100_000,
             name_bytes: 4 << 20,
             request_bytes: 4 << 20,
+            node_bytes: 1 << 20,
             response_bytes: 2 << 20,
             hold_back: Duration::from_secs(2),
         }
@@ -38,6 +44,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Whether a client may have this node.
+    pub(crate) fn check_node(&self, node: &Node) -> Result<(), ProtocolError> {
+        let limit = self.node_bytes;
+        if node.encoded_len() > limit {
+            Err(ProtocolError::TooMany { what: "bytes of node", limit })
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether a client may keep this subscription.
     pub(crate) fn check(&self, subscription: &Subscription) -> Result<(), ProtocolError> {
         if subscription.len() > self.names {

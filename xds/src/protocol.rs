@@ -88,7 +88,7 @@ pub enum ProtocolError {
     #[error("a request for {0} on a stream of another type")]
     OtherType(String),
     /// Beyond [`Limits`](crate::Limits).
-    #[error("a stream asking for more than {limit} {what}")]
+    #[error("a stream may have at most {limit} {what}")]
     TooMany {
         /// What there is too much of.
         what: &'static str,

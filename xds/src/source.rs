@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 
-use crate::names::{Name, NameSet, TypeUrl};
+use crate::names::{Name, NameSet, Subscription, TypeUrl};
 use crate::resource::Resource;
 use crate::version::SetVersion;
 
@@ -42,6 +42,12 @@ pub trait ResourceView: Send + 'static {
 
     /// The reader is done with this moment.
     fn release(&mut self) {}
+
+    /// The client asks for this from now on, of one type: for sources that load
+    /// what somebody needs.
+    fn subscribed(&mut self, type_url: &TypeUrl, subscription: &Subscription) {
+        let _ = (type_url, subscription);
+    }
 
     /// Reads one resource by its name or an alias.
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup;

@@ -248,7 +248,7 @@ async fn garbage_ends_the_stream_and_nothing_else() {
 
 #[tokio::test]
 async fn a_stream_beyond_its_limits_is_ended() {
-    let limits = Limits { names: 10, request_bytes: 1000, ..Limits::default() };
+    let limits = Limits { names: 10, request_bytes: 1000, node_bytes: 100, ..Limits::default() };
     let config = ServerConfig { limits: Arc::new(limits), ..ServerConfig::default() };
     let running = Running::with(source(&[]), config).await;
     let mut client = connect(running.address).await;
@@ -262,6 +262,9 @@ async fn a_stream_beyond_its_limits_is_ended() {
         ..ask_delta()
     });
     assert_eq!(stream.end().await.unwrap_err().code(), Code::OutOfRange);
+    let mut stream = delta(&mut client).await;
+    stream.send(DeltaDiscoveryRequest { node: node(&"x".repeat(100)), ..ask_delta() });
+    assert_eq!(stream.end().await.unwrap_err().code(), Code::ResourceExhausted);
     let mut stream = delta(&mut client).await;
     stream.send(ask_delta());
     assert_eq!(stream.next().await.type_url, *TypeUrl::CLUSTER);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod delta;
+mod garbage;
 mod sotw;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -42,6 +42,7 @@ impl LoadReportingService for LoadService {
             first.map_err(|_| Status::deadline_exceeded("waiting for the first request"))??;
         let Some(mut first) = first else { return Err(Status::invalid_argument("no request")) };
         let node = first.node.take().unwrap_or_default();
+        serving.shared.config.limits.check_node(&node)?;
         let client = Client { stream: serving.shared.next_stream(), node, peer, identity };
         let client = Arc::new(client);
         let instructions = instructions(&serving, &client, interval)?;

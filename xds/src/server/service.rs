@@ -194,6 +194,7 @@ pub(super) fn fetch_for(
     }
     let shared = &serving.shared;
     let node = request.node.take().unwrap_or_default();
+    shared.config.limits.check_node(&node)?;
     let client = Arc::new(Client { stream: shared.next_stream(), node, peer, identity });
     let mut view = shared.source.connect(&client)?;
     view.advance();

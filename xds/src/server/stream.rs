@@ -88,6 +88,7 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
     let first = first.map_err(|_| Status::deadline_exceeded("waiting for the first request"))??;
     let Some(mut first) = first else { return Ok(None) };
     let node = first.take_node().unwrap_or_default();
+    shared.config.limits.check_node(&node)?;
     let client = Arc::new(Client { stream: shared.next_stream(), node, peer, identity });
     let mut view = shared.source.connect(&client)?;
     view.advance();
@@ -186,6 +187,7 @@ impl<R: Request> Stream<R> {
         self.note(&type_url, verdict?, now);
         let pending = self.state.pending(&type_url);
         if let Some(subscription) = self.state.subscription(&type_url) {
+            self.view.subscribed(&type_url, subscription);
             self.membership.connected.subscribed(&type_url, subscription, pending);
         }
         self.may_send();
@@ -218,6 +220,7 @@ impl<R: Request> Stream<R> {
                 self.note_convergence(now);
             }
             Verdict::Nack(answered, rejection) => {
+                self.converging = None;
                 info!(
                     node = self.client.node.id,
                     r#type = type_url.short(),

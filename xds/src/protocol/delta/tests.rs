@@ -251,11 +251,11 @@ fn a_stream_stays_within_its_limits() {
     let error = |result: Result<Verdict, ProtocolError>| {
         tonic::Status::from(result.unwrap_err()).message().to_owned()
     };
-    assert_eq!(error(client.try_send(ask(&EDS, &["a"]))), "a stream asking for more than 1 types");
-    assert_eq!(error(client.try_send(ask(&CDS, &["c"]))), "a stream asking for more than 2 names");
+    assert_eq!(error(client.try_send(ask(&EDS, &["a"]))), "a stream may have at most 1 types");
+    assert_eq!(error(client.try_send(ask(&CDS, &["c"]))), "a stream may have at most 2 names");
     client.send(ask(&CDS, &["-a", "-b", "-c"]));
     assert_eq!(
         error(client.try_send(ask(&CDS, &["large"]))),
-        "a stream asking for more than 4 bytes of names"
+        "a stream may have at most 4 bytes of names"
     );
 }

@@ -1,0 +1,123 @@
+//! Requests that no client in its right mind sends: nothing may panic, hang or grow.
+
+use mainstem_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mainstem_proto::google::rpc::Status;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::{TYPES, World};
+use crate::limits::Limits;
+use crate::protocol::harness::{Delta, Driver, Sotw};
+
+const LIMITS: Limits = Limits {
+    types: 6,
+    names: 20,
+    name_bytes: 200,
+    request_bytes: 1 << 20,
+    node_bytes: 1 << 20,
+    response_bytes: 100,
+    hold_back: std::time::Duration::from_secs(2),
+};
+
+fn type_url() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (0..TYPES.len()).prop_map(|of| TYPES[of].to_string()),
+        1 => "[a-c]{0,2}",
+    ]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[a-e]",
+        1 => Just("*".to_owned()),
+        1 => "xdstp://x/t/[ab]?(/[a*])?(\\?[ab]=1(&[ab]=2)?)?",
+        1 => "\\PC{0,4}",
+    ]
+}
+
+/// A nonce that may be the latest one.
+fn nonce() -> impl Strategy<Value = String> {
+    prop_oneof![2 => Just(String::new()), 3 => (1u8..20).prop_map(|number| format!("7-{number:x}")), 1 => "\\PC{0,3}"]
+}
+
+fn error() -> impl Strategy<Value = Option<Status>> {
+    option::weighted(
+        0.3,
+        "[a-e ]{0,4}".prop_map(|message| Status { code: 1, message, details: vec![] }),
+    )
+}
+
+prop_compose! {
+    fn delta_request()(
+        type_url in type_url(),
+        resource_names_subscribe in vec(name(), 0..4),
+        resource_names_unsubscribe in vec(name(), 0..4),
+        versions in vec((name(), "[0-9a-f]{0,3}"), 0..3),
+        response_nonce in nonce(),
+        error_detail in error(),
+    ) -> DeltaDiscoveryRequest {
+        DeltaDiscoveryRequest {
+            type_url,
+            resource_names_subscribe,
+            resource_names_unsubscribe,
+            initial_resource_versions: versions.into_iter().collect(),
+            response_nonce,
+            error_detail,
+            ..Default::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn sotw_request()(
+        type_url in type_url(),
+        resource_names in vec(name(), 0..5),
+        version_info in "[0-9a-f]{0,3}",
+        response_nonce in nonce(),
+        error_detail in error(),
+    ) -> DiscoveryRequest {
+        DiscoveryRequest { type_url, resource_names, version_info, response_nonce, error_detail, ..Default::default() }
+    }
+}
+
+fn changes() -> impl Strategy<Value = Vec<(usize, usize, Option<u8>)>> {
+    vec((0..TYPES.len(), 0..5usize, option::of(0u8..4)), 0..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_delta_request_breaks_a_stream(requests in vec((delta_request(), changes()), 0..60)) {
+        let mut world = World::new();
+        let mut stream: Delta = Driver::with(&world.source, &[], LIMITS);
+        for (request, changes) in requests {
+            for (of, name, content) in changes {
+                world.change(of, name, content);
+            }
+            if stream.try_send(request).is_err() {
+                return Ok(());
+            }
+            prop_assert!(stream.poll().len() <= LIMITS.types);
+            for type_url in &TYPES {
+                prop_assert!(stream.state.pending(type_url) <= 64);
+            }
+        }
+    }
+
+    #[test]
+    fn no_sotw_request_breaks_a_stream(requests in vec((sotw_request(), changes()), 0..60)) {
+        let mut world = World::new();
+        let mut stream: Sotw = Driver::with(&world.source, &[], LIMITS);
+        for (request, changes) in requests {
+            for (of, name, content) in changes {
+                world.change(of, name, content);
+            }
+            if stream.try_send(request).is_err() {
+                return Ok(());
+            }
+            prop_assert!(stream.poll().len() <= LIMITS.types);
+        }
+    }
+}
