@@ -123,11 +123,14 @@ pub(crate) enum ServiceResolution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 pub(crate) enum Distribution {
     /// Those of the same zone.
-    PreferClose,
+    #[serde(rename = "PreferClose")]
+    Close,
     /// Those of the same zone.
-    PreferSameZone,
+    #[serde(rename = "PreferSameZone")]
+    SameZone,
     /// Those of the same node.
-    PreferSameNode,
+    #[serde(rename = "PreferSameNode")]
+    SameNode,
 }
 
 /// An endpoint of a service.

@@ -234,9 +234,7 @@ fn visibility(spec: &ServiceSpec, namespace: &NamespaceName) -> Visibility {
 fn distribution(said: Option<Distribution>) -> TrafficDistribution {
     match said {
         None => TrafficDistribution::Unset,
-        Some(Distribution::PreferClose | Distribution::PreferSameZone) => {
-            TrafficDistribution::PreferSameZone
-        }
-        Some(Distribution::PreferSameNode) => TrafficDistribution::PreferSameNode,
+        Some(Distribution::Close | Distribution::SameZone) => TrafficDistribution::PreferSameZone,
+        Some(Distribution::SameNode) => TrafficDistribution::PreferSameNode,
     }
 }
