@@ -127,6 +127,7 @@ impl Config {
                 longest: self.publish.longest.duration(),
                 spacing: self.publish.spacing.duration(),
             },
+            ..AggregateConfig::default()
         }
     }
 

@@ -130,7 +130,7 @@ impl Aggregate {
                 })
             })
             .collect();
-        merge_service(key, &contributions)
+        merge_service(self.rules.policy(key), key, &contributions)
     }
 
     /// The value of the first registry that has one. Workloads, namespaces,

@@ -1,28 +1,33 @@
-//! Merging what registries say of one service: the default policy.
+//! Merging what registries say of one service.
 //!
 //! 1. The first registry in order that brings the service and may define it
 //!    (`hosts`) is the *winner*. Without one the service does not exist.
-//! 2. Another registry takes part when it may join the host (`joins`), or when
-//!    it and the winner are both Kubernetes, where one name in several clusters
-//!    is one service by convention. Who may not is a conflict, and brings nothing.
+//! 2. Another registry takes part when it may join the host (`joins`), when the
+//!    service's policy names it, or when it and the winner are both Kubernetes,
+//!    where one name in several clusters is one service by convention. Who may
+//!    not is a conflict, and brings nothing.
 //! 3. Of those that take part and may define the service, ports are united by
 //!    number and addresses by cluster; of all, service accounts within their
-//!    trust domain. Everything else comes from the winner.
-//! 4. Endpoints of all that take part are united by key, each with its origins
-//!    in the order of registries and its fields from the first of them.
+//!    trust domain. Everything else comes from the winner, except fields for
+//!    which the policy names another order.
+//! 4. Endpoints of all that take part are shared as the policy says, and united
+//!    by key, each with its origins in the order of registries and its fields
+//!    from the first of them.
 //!
 //! Pure: equal contributions in equal order give an equal result, and what one
 //! registry brings alone is shared, not copied.
 
 mod endpoints;
 mod service;
+mod shares;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use mainstem_model::{Conflict, ConflictKind, EndpointSet, Service, ServiceKey};
+use mainstem_model::{Conflict, ConflictKind, EndpointSet, RegistryId, Service, ServiceKey};
 
+use crate::policy::{MergePolicy, Sharing};
 use crate::rules::RegistryRules;
 
 /// What one registry says of a service.
@@ -48,21 +53,44 @@ pub struct Merged {
 }
 
 /// Merges the contributions to the service `key`, given in the order of registries.
-pub fn merge_service(key: &ServiceKey, contributions: &[Contribution<'_>]) -> Merged {
-    let Some(winner) = contributions.iter().find(|c| c.defines(key)) else {
+pub fn merge_service(
+    policy: Option<&MergePolicy>,
+    key: &ServiceKey,
+    contributions: &[Contribution<'_>],
+) -> Merged {
+    let sharing = policy.map_or(&Sharing::Union, |policy| &policy.sharing);
+    let all: Vec<_> = contributions.iter().collect();
+    let all = in_order(&all, sharing.preferred());
+    let Some(winner) = all.iter().copied().find(|c| c.defines(key)) else {
         return Merged { conflicts: undeclared_hosts(key, contributions), ..Merged::default() };
     };
+    let takes_part = |c: &&Contribution<'_>| {
+        winner.admits(c, key) || policy.is_some_and(|policy| policy.names(&c.registry.id))
+    };
     let (members, refused): (Vec<&Contribution<'_>>, Vec<_>) =
-        contributions.iter().partition(|c| winner.admits(c, key));
+        all.into_iter().partition(takes_part);
     let mut disputes = Disputes { key, winner: winner.registry, conflicts: Vec::new() };
     for contribution in refused {
         let loser = contribution.registry;
         let detail = format!("joins of {} does not include {}", loser.id, key.hostname());
         disputes.record(ConflictKind::UndeclaredJoin, loser, detail);
     }
-    let service = service::merge(winner, &members, &mut disputes);
-    let endpoints = endpoints::merge(&service, &members, &mut disputes);
+    let service = service::merge(policy, winner, &members, &mut disputes);
+    let endpoints = endpoints::merge(sharing, &service, &members, &mut disputes);
     Merged { service: Some(service), endpoints, conflicts: disputes.in_order() }
+}
+
+/// Those that `first` names, in its order, before the others in theirs.
+fn in_order<'a, 'b>(
+    contributions: &[&'a Contribution<'b>],
+    first: &[RegistryId],
+) -> Vec<&'a Contribution<'b>> {
+    let place = |c: &&Contribution<'_>| {
+        first.iter().position(|named| *named == c.registry.id).unwrap_or(first.len())
+    };
+    let mut ordered = contributions.to_vec();
+    ordered.sort_by_key(place);
+    ordered
 }
 
 impl Contribution<'_> {
@@ -106,7 +134,17 @@ struct Disputes<'a> {
 
 impl Disputes<'_> {
     fn record(&mut self, kind: ConflictKind, loser: &RegistryRules, detail: String) {
-        let winner = Some(&self.winner.id).filter(|winner| **winner != loser.id);
+        self.lost_to(&self.winner.id.clone(), kind, loser, detail);
+    }
+
+    fn lost_to(
+        &mut self,
+        winner: &RegistryId,
+        kind: ConflictKind,
+        loser: &RegistryRules,
+        detail: String,
+    ) {
+        let winner = Some(winner).filter(|winner| **winner != loser.id);
         self.conflicts.push(Conflict {
             hostname: self.key.hostname().clone(),
             namespace: self.key.namespace().clone(),

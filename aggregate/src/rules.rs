@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mainstem_model::{ClusterId, HostPattern, Hostname, RegistryId, ServiceAccount, ServiceKey};
 
+use crate::policy::{MergePolicy, Policies};
 use crate::settings::{AggregateConfig, HostRule, RegistrySettings};
 
 /// What one registry may do.
@@ -49,10 +50,11 @@ impl RegistryRules {
     }
 }
 
-/// All registries, the first first.
+/// All registries, the first first, and the policies by which they share services.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Rules {
     registries: Vec<Arc<RegistryRules>>,
+    policies: Policies,
 }
 
 impl Rules {
@@ -69,7 +71,12 @@ impl Rules {
                 registries.push(Arc::new(rules));
             }
         }
-        Self { registries }
+        Self { registries, policies: Policies::new(&config.policies) }
+    }
+
+    /// The merge policy of a service, where one is declared.
+    pub fn policy(&self, key: &ServiceKey) -> Option<&MergePolicy> {
+        self.policies.of(key)
     }
 
     /// The registries in order.

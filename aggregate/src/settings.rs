@@ -1,13 +1,18 @@
 //! What the aggregate is told: registries in their order, what each may do, and
 //! how long things may take.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
 use mainstem_model::{
     ClusterId, HostPattern, MeshSettings, NamespaceName, RegistryId, ServiceAccount, ServiceKey,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+
+use crate::policy::MergePolicy;
 
 /// Everything that the aggregate is configured with. A new value takes effect
 /// without a restart.
@@ -18,6 +23,8 @@ pub struct AggregateConfig {
     /// The registries, in the order configured. What other registries say is
     /// held and not merged.
     pub registries: Vec<RegistrySettings>,
+    /// Who serves names that several registries share.
+    pub policies: Vec<MergePolicy>,
     /// Settings of the whole mesh.
     pub mesh: MeshSettings,
     /// When changes are published.
@@ -91,6 +98,33 @@ impl HostRule {
     }
 }
 
+impl HostRule {
+    /// An order in which of two rules that hold for one service the narrower
+    /// comes first: exact names, then patterns from the longest on; within one
+    /// pattern those of one namespace first.
+    pub(crate) fn breadth(&self) -> (bool, Reverse<usize>, bool) {
+        let pattern = self.pattern.as_str();
+        (pattern.starts_with('*'), Reverse(pattern.len()), self.namespace.is_none())
+    }
+
+    /// Whether some service belongs to both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let namespaces = match (&self.namespace, &other.namespace) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        namespaces && (self.pattern.covers(&other.pattern) || other.pattern.covers(&self.pattern))
+    }
+
+    /// Whether every service of this rule belongs to `other`, and not the other way round.
+    pub(crate) fn is_narrower(&self, other: &Self) -> bool {
+        let within = |a: &Self, b: &Self| {
+            b.pattern.covers(&a.pattern) && (b.namespace.is_none() || a.namespace == b.namespace)
+        };
+        within(self, other) && !within(other, self)
+    }
+}
+
 impl From<&str> for HostRule {
     fn from(text: &str) -> Self {
         match text.split_once('/') {
@@ -112,6 +146,16 @@ impl From<String> for HostRule {
 impl From<HostRule> for String {
     fn from(rule: HostRule) -> Self {
         rule.to_string()
+    }
+}
+
+impl JsonSchema for HostRule {
+    fn schema_name() -> Cow<'static, str> {
+        "HostRule".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
     }
 }
 

@@ -173,6 +173,11 @@ impl HostPattern {
         }
     }
 
+    /// Whether every host name of `other` belongs to this set.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.0)
+    }
+
     /// The pattern as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -211,6 +216,21 @@ mod tests {
         #[case] expected: bool,
     ) {
         assert_eq!(HostPattern::from(pattern).matches(&Hostname::normalised(host)), expected);
+    }
+
+    #[rstest]
+    #[case("*", "*.svc", true)]
+    #[case("*.svc", "*.shop.svc", true)]
+    #[case("*.svc", "db.svc", true)]
+    #[case("*.shop.svc", "*.svc", false)]
+    #[case("db.svc", "*.svc", false)]
+    #[case("*.svc", "*", false)]
+    fn a_pattern_covers_narrower_ones(
+        #[case] wide: &str,
+        #[case] narrow: &str,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(HostPattern::from(wide).covers(&HostPattern::from(narrow)), expected);
     }
 
     #[test]

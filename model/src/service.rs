@@ -184,6 +184,11 @@ pub struct Service {
     pub external: bool,
     /// Only endpoints on the client's own node (`internalTrafficPolicy: Local`).
     pub node_local: bool,
+    /// Only endpoints of the client's own cluster.
+    pub cluster_local: bool,
+    /// Endpoint weights are shares that a merge policy declares: within a tier
+    /// nearness does not reorder them.
+    pub exact_shares: bool,
     /// Preference for near endpoints.
     pub distribution: TrafficDistribution,
     /// Cookie or header for persistent sessions (`istio.io/persistent-session`).
@@ -209,6 +214,8 @@ impl Service {
             service_accounts: BTreeSet::new(),
             external: false,
             node_local: false,
+            cluster_local: false,
+            exact_shares: false,
             distribution: TrafficDistribution::default(),
             persistent_session: None,
             origins,
@@ -271,6 +278,8 @@ impl Service {
             service_accounts,
             external,
             node_local,
+            cluster_local,
+            exact_shares,
             distribution,
             persistent_session,
             origins,
@@ -288,6 +297,8 @@ impl Service {
             && *service_accounts == other.service_accounts
             && *external == other.external
             && *node_local == other.node_local
+            && *cluster_local == other.cluster_local
+            && *exact_shares == other.exact_shares
             && *distribution == other.distribution
             && *persistent_session == other.persistent_session
             && same_origins(origins, &other.origins)

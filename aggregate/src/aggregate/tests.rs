@@ -12,6 +12,7 @@ use crate::fixtures::{
     batch, config, endpoint, endpoints, key, put_endpoints, put_service, rejected, service, set,
     written,
 };
+use crate::policy::{Fields, MergePolicy, Sharing};
 use crate::settings::AggregateConfig;
 
 impl Aggregate {
@@ -242,7 +243,21 @@ fn happen(aggregate: &mut Aggregate, registry: &str, event: &Event) -> Dirty {
 }
 
 fn federated() -> AggregateConfig {
-    config(&["consul/dc1 web.shop.svc", "kubernetes/far", "file/a *.shop.svc", "kubernetes/home"])
+    let registries =
+        ["consul/dc1 web.shop.svc", "kubernetes/far", "file/a *.shop.svc", "kubernetes/home"];
+    let policy = |name: &str, host: &str, sharing| MergePolicy {
+        name: name.to_owned(),
+        hosts: vec![host.into()],
+        sharing,
+        fields: Fields { ports: vec!["kubernetes/far".into()], ..Fields::default() },
+    };
+    let shares = [("kubernetes/home".into(), 70), ("file/a".into(), 30)].into();
+    let policies = vec![
+        policy("move", NAMES[0].split('/').nth(1).unwrap(), Sharing::Weighted(shares)),
+        policy("prefer", "db.shop.svc", Sharing::Prefer(vec!["file/a".into()])),
+        policy("failover", "*.consul", Sharing::Failover([("consul/dc1".into(), 0)].into())),
+    ];
+    AggregateConfig { policies, ..config(&registries) }
 }
 
 proptest! {

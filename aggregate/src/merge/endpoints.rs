@@ -4,34 +4,53 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mainstem_model::{
-    ConflictKind, Endpoint, EndpointSet, Origins, Service, ServiceAccount, Sourced,
+    ConflictKind, Endpoint, EndpointSet, Origins, RegistryId, Service, ServiceAccount, Sourced,
 };
 
-use super::{Contribution, Disputes};
+use super::{Contribution, Disputes, shares};
+use crate::policy::Sharing;
 
-/// All members' endpoints on the ports of `service`, by key. A set that one
-/// member brings alone and that fits as it is, is shared.
+/// All members' endpoints on the ports of `service`, shared as the policy says, by
+/// key. A set that one member brings alone and that fits as it is, is shared.
 pub(super) fn merge(
+    sharing: &Sharing,
     service: &Service,
     members: &[&Contribution<'_>],
     disputes: &mut Disputes<'_>,
 ) -> Option<Arc<EndpointSet>> {
-    let mut sets: Vec<Fitted<'_>> = Vec::new();
+    let mut sets: Vec<Portion<'_>> = Vec::new();
     for member in members {
         if let Some(set) = member.endpoints {
-            sets.push(fit(service, member, set, disputes));
+            let endpoints = fit(service, member, set, disputes);
+            sets.push(Portion { registry: &member.registry.id, endpoints });
         }
     }
-    match sets.as_slice() {
+    match shares::apply(sharing, sets).as_slice() {
         [] => None,
-        [Fitted::AsItIs(set)] => Some(Arc::clone(set)),
-        _ => Some(Arc::new(united(service, sets))),
+        [Portion { endpoints: Fitted::AsItIs(set), .. }] => Some(Arc::clone(set)),
+        several => Some(Arc::new(united(service, several))),
     }
 }
 
-enum Fitted<'a> {
+/// What one registry brings of a service's endpoints.
+pub(super) struct Portion<'a> {
+    pub(super) registry: &'a RegistryId,
+    pub(super) endpoints: Fitted<'a>,
+}
+
+/// Endpoints on the service's own ports.
+pub(super) enum Fitted<'a> {
     AsItIs(&'a Arc<EndpointSet>),
     Changed(Vec<Arc<Endpoint>>),
+}
+
+impl Fitted<'_> {
+    pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        match self {
+            Self::AsItIs(set) => set.endpoints(),
+            Self::Changed(endpoints) => endpoints,
+        }
+    }
 }
 
 /// One member's endpoints with the service's port numbers, and without
@@ -96,29 +115,26 @@ fn service_port(service: &Service, endpoint: &Endpoint) -> Option<u16> {
     }
 }
 
-fn united(service: &Service, sets: Vec<Fitted<'_>>) -> EndpointSet {
-    let mut all: Vec<Arc<Endpoint>> = Vec::new();
-    for set in sets {
-        match set {
-            Fitted::AsItIs(set) => all.extend_from_slice(set.endpoints()),
-            Fitted::Changed(endpoints) => all.extend(endpoints),
-        }
-    }
+fn united(service: &Service, portions: &[Portion<'_>]) -> EndpointSet {
+    let all = portions.iter().flat_map(|portion| portion.endpoints.endpoints());
+    let mut all: Vec<Arc<Endpoint>> = all.cloned().collect();
     // Stable: endpoints of one key stay in the order of registries.
     all.sort_by(|a, b| a.key().cmp(&b.key()));
     let groups = all.chunk_by(|a, b| a.key() == b.key());
     EndpointSet::new(service.key.clone(), groups.map(one).collect())
 }
 
-/// One endpoint out of those of one key: the first, with everybody's origins.
+/// One endpoint out of those of one key: the first, on the lowest tier of all,
+/// with everybody's origins.
 fn one(same: &[Arc<Endpoint>]) -> Arc<Endpoint> {
     let (first, rest) = same.split_first().expect("a group has a member");
-    let further = rest.iter().flat_map(|endpoint| endpoint.origins.iter());
-    let origins = with_further(&first.origins, further);
-    if origins.len() == first.origins.len() {
+    if rest.is_empty() {
         return first.clone();
     }
-    Arc::new(Endpoint { origins, ..Endpoint::clone(first) })
+    let further = rest.iter().flat_map(|endpoint| endpoint.origins.iter());
+    let origins = with_further(&first.origins, further);
+    let tier = same.iter().map(|endpoint| endpoint.tier).min().unwrap_or_default();
+    Arc::new(Endpoint { origins, tier, ..Endpoint::clone(first) })
 }
 
 fn with_further<'a>(first: &Origins, further: impl Iterator<Item = &'a Sourced>) -> Origins {

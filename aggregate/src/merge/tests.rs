@@ -9,13 +9,16 @@ use rstest::rstest;
 
 use super::*;
 use crate::fixtures::{config, endpoint, endpoints, key, service, set, written};
+use crate::policy::MergePolicy;
 use crate::rules::Rules;
+
+mod sharing;
 
 const WEB: &str = "shop/web.shop.svc";
 
 /// What registries say, in whatever order it is written here.
 #[derive(Default)]
-struct Said(Vec<OfOne>);
+struct Said(Vec<OfOne>, Option<MergePolicy>);
 
 type OfOne = (&'static str, Option<Arc<Service>>, Option<Arc<EndpointSet>>);
 
@@ -44,7 +47,7 @@ impl Said {
             let (service, endpoints) = (said.1.as_ref(), said.2.as_ref());
             Some(Contribution { registry, service, endpoints })
         });
-        merge_service(&key(WEB), &contributions.collect::<Vec<_>>())
+        merge_service(self.1.as_ref(), &key(WEB), &contributions.collect::<Vec<_>>())
     }
 }
 
@@ -268,7 +271,7 @@ fn an_alias_outside_its_hosts_captures_nothing() {
     let db = Arc::new(db);
     let said =
         Contribution { registry: &rules.registries()[0], service: Some(&db), endpoints: None };
-    let merged = merge_service(&key(name), &[said]);
+    let merged = merge_service(None, &key(name), &[said]);
     assert_eq!(merged.service.as_ref().unwrap().aliases, BTreeSet::from(["db-2.consul".into()]));
     let detail = "hosts of consul/dc1 does not include the alias web.shop.svc";
     assert_eq!(conflicts(&merged), [(ConflictKind::UndeclaredHost, "consul/dc1", detail)]);
