@@ -12,7 +12,7 @@
 //!
 //! Invariants:
 //! - Equal messages encode to equal bytes, in every process: maps are ordered.
-//! - The body of an [`Any`](google::protobuf::Any) is `Bytes`: moving a
+//! - The body of an [`Any`] is `Bytes`: moving a
 //!   resource from one message to another copies nothing.
 //! - [`reflect`] knows every message of Envoy's API, also those without Rust types.
 
