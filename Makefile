@@ -7,7 +7,7 @@ ENVOY_VERSIONS := 1.40.0 1.37.0
 
 CARGO := cargo
 # Crates with benchmarks.
-BENCHES := mainstem mainstem-aggregate mainstem-translate
+BENCHES := mainstem-aggregate mainstem-consul
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ quickstart: ## see it work: two registries, one hostname, a real Envoy
 	./scripts/quickstart
 
 test: tools ## run every test, against real servers
-	$(CARGO) test --workspace --all-targets --locked
+	$(CARGO) test --workspace --lib --bins --tests --examples --locked
 	$(CARGO) test --workspace --doc --locked
 
 test-all: export MAINSTEM_TEST_MATRIX := full

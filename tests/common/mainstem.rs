@@ -1,0 +1,141 @@
+//! The control plane under test.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+
+use mainstem_test_support::{
+    HttpClient, Process, Program, Scratch, TIMEOUT, eventually, free_port,
+};
+use serde_json::{Value, json};
+
+/// A running `mainstem serve`. Ends with its value.
+pub struct Mainstem {
+    process: Process,
+    admin: HttpClient,
+    admin_address: SocketAddr,
+    xds: SocketAddr,
+    scratch: Scratch,
+}
+
+impl Mainstem {
+    /// Serves these registries, with xDS at `ip`, and waits until it is ready.
+    pub async fn start(ip: Ipv4Addr, registries: &[Value]) -> Self {
+        let mainstem = Self::launch(ip, registries).await;
+        mainstem.ready().await;
+        mainstem
+    }
+
+    /// As [`start`](Self::start), but waits only until it answers operators.
+    pub async fn launch(ip: Ipv4Addr, registries: &[Value]) -> Self {
+        let xds = SocketAddr::from((ip, free_port()));
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let scratch = Scratch::new("mainstem");
+        let config = json!({
+            "cluster": "home",
+            "xds": { "address": xds },
+            "admin": { "address": admin },
+            "registries": registries,
+        });
+        let file = scratch.write("mainstem.yaml", config.to_string());
+        let program =
+            Program::new(env!("CARGO_BIN_EXE_mainstem")).args(["serve", "--config"]).arg(file);
+        let mainstem = Self {
+            process: Process::spawn("mainstem", program, scratch.path()),
+            admin: HttpClient::new(&format!("http://{admin}")),
+            admin_address: admin,
+            xds,
+            scratch,
+        };
+        mainstem.until_ok("/live").await;
+        mainstem
+    }
+
+    /// Replaces the configuration file's registries; the running server follows.
+    pub fn configure(&self, registries: &[Value]) {
+        let config = json!({
+            "cluster": "home",
+            "xds": { "address": self.xds },
+            "admin": { "address": self.admin_address },
+            "registries": registries,
+        });
+        self.scratch.write("mainstem.yaml", config.to_string());
+    }
+
+    /// Waits until every registry has synced or passed its deadline.
+    pub async fn ready(&self) {
+        self.until_ok("/ready").await;
+    }
+
+    async fn until_ok(&self, path: &str) {
+        self.process
+            .wait_until(&format!("answers {path}"), TIMEOUT, async || {
+                match self.admin.fetch(path, &[]).await {
+                    Ok(answer) if answer.status == 200 => Ok(()),
+                    Ok(answer) => Err(answer.body),
+                    Err(error) => Err(error),
+                }
+            })
+            .await;
+    }
+
+    /// Where it serves xDS.
+    pub fn xds(&self) -> SocketAddr {
+        self.xds
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What the command line says: `mainstem ARGS --admin … -o json`.
+    ///
+    /// # Panics
+    /// When the command fails, with what it printed.
+    pub fn cli(&self, args: &[&str]) -> Value {
+        let admin = self.admin_address.to_string();
+        let output = Command::new(env!("CARGO_BIN_EXE_mainstem"))
+            .args(args)
+            .args(["--admin", &admin, "-o", "json"])
+            .output()
+            .expect("the binary under test starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "mainstem {args:?}: {said}");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// The Prometheus metrics, as text.
+    pub async fn metrics(&self) -> String {
+        self.admin.fetch("/metrics", &[]).await.expect("the admin interface answers").body
+    }
+
+    /// What `mainstem registries` says of one.
+    pub fn registry(&self, id: &str) -> Value {
+        let all = self.cli(&["registries"]);
+        let rows = all.as_array().unwrap_or_else(|| panic!("a list: {all}"));
+        let found = rows.iter().find(|row| row["name"] == id);
+        found.unwrap_or_else(|| panic!("{id} in {all}")).clone()
+    }
+
+    /// Waits until the registry is `live`, `stale` or `syncing`.
+    pub async fn until_registry(&self, id: &str, state: &str) {
+        eventually(&format!("{id} is {state}"), TIMEOUT, async || {
+            let registry = self.registry(id);
+            if registry["state"] == state { Ok(()) } else { Err(registry.to_string()) }
+        })
+        .await;
+    }
+
+    /// An Envoy bootstrap as `mainstem bootstrap ARGS` prints it.
+    pub fn bootstrap(&self, args: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_mainstem"))
+            .args(["bootstrap", "--xds-address", &self.xds.to_string()])
+            .args(args)
+            .output()
+            .expect("the binary under test starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "mainstem bootstrap {args:?}: {said}");
+        String::from_utf8(output.stdout).expect("a bootstrap is text")
+    }
+}
