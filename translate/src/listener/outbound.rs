@@ -67,7 +67,7 @@ pub(crate) fn wildcard(
         let cluster = names::outbound(port.number, service.hostname());
         let made = |matches| chain(&*cluster, matches, tcp::proxy(&cluster, mesh));
         match told_by(service, port, bind, &mut taken) {
-            Told::By(matches) => chains.push(made(Some(matches))),
+            Told::By(matches) => chains.push(made(Some(*matches))),
             Told::ByNothing => {
                 default.get_or_insert_with(|| made(None));
             }
@@ -133,7 +133,7 @@ pub(crate) fn own(
 
 /// How connections to a service without a listener of its own are told apart.
 enum Told {
-    By(FilterChainMatch),
+    By(Box<FilterChainMatch>),
     ByNothing,
     /// Another service has all its prefixes.
     Hidden,
@@ -149,7 +149,7 @@ fn told_by(
 ) -> Told {
     let name = if port.protocol.is_tls() { server_name(service) } else { None };
     if bind != Bind::Intercepted || service.prefixes.is_empty() {
-        return name.map_or(Told::ByNothing, |name| Told::By(by_name(name)));
+        return name.map_or(Told::ByNothing, |name| Told::By(Box::new(by_name(name))));
     }
     let free = service.prefixes.iter().filter(|net| taken.insert((net.trunc(), name.clone())));
     let prefixes: Vec<_> = free.map(range).collect();
@@ -157,7 +157,7 @@ fn told_by(
         return Told::Hidden;
     }
     let matches = name.map(by_name).unwrap_or_default();
-    Told::By(FilterChainMatch { prefix_ranges: prefixes, ..matches })
+    Told::By(Box::new(FilterChainMatch { prefix_ranges: prefixes, ..matches }))
 }
 
 /// The name that TLS clients of the service ask for; none if that is any name,

@@ -46,11 +46,18 @@ struct OnPort {
     wild: BTreeSet<Hostname>,
 }
 
+/// The service that a host name means, before and after.
+#[derive(Debug)]
+pub(crate) struct Redefined {
+    pub before: Option<Arc<Service>>,
+    pub after: Option<Arc<Service>>,
+}
+
 /// What changed in the last update.
 #[derive(Debug, Default)]
 pub(crate) struct CatalogChange {
     /// The services of host names that mean another one now.
-    pub services: Vec<(Option<Arc<Service>>, Option<Arc<Service>>)>,
+    pub services: Vec<Redefined>,
     /// The host names whose domains may be others now.
     pub domains: BTreeSet<Hostname>,
 }
@@ -99,10 +106,10 @@ impl Catalog {
             let after = visible::chosen(snapshot, &self.key.namespace, host).cloned();
             if before.is_some() || after.is_some() {
                 change.domains.extend(self.related(host));
-                change.services.push((before, after));
+                change.services.push(Redefined { before, after });
             }
         }
-        for (before, after) in &change.services {
+        for Redefined { before, after } in &change.services {
             if let Some(before) = before {
                 self.unlist(before);
             }
@@ -110,7 +117,7 @@ impl Catalog {
                 self.list(after.clone());
             }
         }
-        for (before, after) in &change.services {
+        for Redefined { before, after } in &change.services {
             if let Some(service) = before.as_ref().or(after.as_ref()) {
                 change.domains.extend(self.related(service.hostname()));
             }

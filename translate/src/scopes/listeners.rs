@@ -118,7 +118,7 @@ impl Recipe for OutboundListeners {
         let handle = self.catalog.clone();
         let catalog = handle.read();
         let services = catalog.change().services.iter();
-        let touched = services.flat_map(|(before, after)| [before, after]).flatten();
+        let touched = services.flat_map(|one| [&one.before, &one.after]).flatten();
         let units: BTreeSet<Unit> =
             touched.flat_map(|service| self.units(&catalog, service)).collect();
         let edits = units.into_iter().map(|unit| {

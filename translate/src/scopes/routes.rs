@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mainstem_model::{Hostname, OutboundPolicy, Port, Protocol, Service};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Redefined};
 use super::catalogs::CatalogHandle;
 use super::recipe::{Changes, Context, Recipe};
 use super::state::Edit;
@@ -128,7 +128,7 @@ impl Recipe for Routes {
         let change = catalog.change();
         let mut ports = BTreeSet::new();
         let mut edits = Vec::new();
-        for (before, after) in &change.services {
+        for Redefined { before, after } in &change.services {
             if let Some(before) = before {
                 ports.extend(before.ports.iter().map(|port| port.number));
                 let host = before.hostname();

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod bootstrap;
+pub mod mesh;
 pub mod random;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,139 @@
+//! Who is told what, and what a change touches.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::mesh::*;
+use common::random::Change;
+use common::{endpoint, proxy, workload};
+use mainstem_model::{
+    Address, Endpoint, Health, Locality, Protocol, Sourced, TrafficDistribution, Visibility,
+};
+use mainstem_translate::{Attached, Kind};
+use pretty_assertions::assert_eq;
+use serde_json::json;
+
+#[test]
+fn an_endpoint_change_touches_one_load_assignment_and_who_sees_it() {
+    let mut hidden = one_port("db.shop.svc.cluster.local", 80, Protocol::Http, "10.0.0.2");
+    hidden.visibility = Visibility::Namespaces(["shop".into()].into());
+    let mut mesh = Mesh::of(vec![put(one_port(WEB, 80, Protocol::Http, "10.0.0.1")), put(hidden)]);
+    let (shop, other) = (
+        mesh.scopes.attach(sidecar()),
+        mesh.scopes.attach(proxy("router~10.1.0.9~gw.other~x", "c1", json!({}))),
+    );
+    let before = shop.moment();
+
+    let told =
+        mesh.change(vec![endpoints("db.shop.svc.cluster.local", vec![endpoint(80, "10.1.0.7")])]);
+
+    assert_eq!(told, [shop.id()].into());
+    let expected = vec!["outbound|80||db.shop.svc.cluster.local".to_owned()];
+    assert_eq!(changes(&shop.moment(), &before), [(Kind::LoadAssignment, expected)].into());
+    assert!(names(&other, Kind::Cluster).iter().all(|name| !name.contains("db.shop")));
+}
+
+#[test]
+fn a_write_that_changes_no_content_is_told_to_nobody() {
+    let mut web = one_port(WEB, 80, Protocol::Http, "10.0.0.1");
+    let mut mesh = Mesh::of(vec![put(web.clone())]);
+    let _attached = mesh.scopes.attach(sidecar());
+    web.origins = Sourced::only(&"kubernetes/c1".into(), "Service", WEB, "2");
+    assert_eq!(mesh.change(vec![put(web)]), [].into());
+}
+
+#[test]
+fn health_never_changes_a_cluster() {
+    let ill = Endpoint { health: Health::Unhealthy, ..endpoint(80, "10.1.0.7") };
+    let mut mesh = Mesh::of(vec![
+        put(one_port(WEB, 80, Protocol::Http, "10.0.0.1")),
+        endpoints(WEB, vec![endpoint(80, "10.1.0.7")]),
+    ]);
+    let attached = mesh.scopes.attach(sidecar());
+    let before = attached.moment();
+    mesh.change(vec![endpoints(WEB, vec![ill])]);
+    let kinds: Vec<Kind> = changes(&attached.moment(), &before).into_keys().collect();
+    assert_eq!(kinds, [Kind::LoadAssignment]);
+}
+
+#[test]
+fn proxies_that_are_told_the_same_share_it_across_namespaces_too() {
+    let mesh = Mesh::of(vec![put(one_port(WEB, 80, Protocol::Http, "10.0.0.1"))]);
+    let id = |n: u8, ns: &str| format!("sidecar~10.1.0.{n}~p{n}.{ns}~{ns}.svc.cluster.local");
+    let attach = |n, ns| mesh.scopes.attach(proxy(&id(n, ns), "c1", json!({})));
+    let (one, two, three) = (attach(1, "shop"), attach(2, "shop"), attach(3, "other"));
+    assert_eq!(one.group(), two.group());
+    assert_ne!(one.group(), three.group());
+    for kind in [Kind::Cluster, Kind::LoadAssignment] {
+        let (here, there) = (one.moment(), three.moment());
+        let mut pairs = here.view(kind).iter().zip(there.view(kind).iter());
+        assert!(pairs.all(|(a, b)| Arc::ptr_eq(a, b)), "{kind:?}");
+    }
+}
+
+#[test]
+fn only_what_depends_on_the_place_differs_from_node_to_node() {
+    let mut local = one_port("agent.shop.svc.cluster.local", 80, Protocol::Http, "10.0.0.2");
+    local.node_local = true;
+    let mut near = one_port("near.shop.svc.cluster.local", 80, Protocol::Http, "10.0.0.3");
+    near.distribution = TrafficDistribution::PreferSameZone;
+    let at = |address: &str, node: &str, zone: &str| Endpoint {
+        node: Some(node.into()),
+        locality: Locality::new("eu", zone, ""),
+        ..endpoint(80, address)
+    };
+    let both = vec![at("10.1.0.7", "n1", "a"), at("10.1.0.8", "n2", "b")];
+    let mesh = Mesh::of(vec![
+        put(one_port(WEB, 80, Protocol::Http, "10.0.0.1")),
+        put(local),
+        put(near),
+        endpoints(WEB, both.clone()),
+        endpoints("agent.shop.svc.cluster.local", both.clone()),
+        endpoints("near.shop.svc.cluster.local", both),
+    ]);
+    let on = |node: &str, locality: &str| {
+        mesh.scopes.attach(sidecar_with(json!({"NODE_NAME": node, "LOCALITY": locality})))
+    };
+    let (first, second) = (on("n1", "eu/a"), on("n2", "eu/b"));
+    assert_eq!(
+        changes(&first.moment(), &second.moment()),
+        [(
+            Kind::LoadAssignment,
+            vec![
+                "outbound|80||agent.shop.svc.cluster.local".to_owned(),
+                "outbound|80||near.shop.svc.cluster.local".to_owned(),
+            ],
+        )]
+        .into()
+    );
+}
+
+#[test]
+fn a_pods_locality_and_node_count_where_the_proxy_says_nothing() {
+    let mut near = one_port(WEB, 80, Protocol::Http, "10.0.0.1");
+    near.distribution = TrafficDistribution::PreferSameZone;
+    let mut pod = workload("c1", "shop", "web-1", "web");
+    pod.locality = Locality::parse("eu/b");
+    pod.addresses = vec![Address::parse("10.1.0.1")];
+    let at = |address: &str, locality: &str| Endpoint {
+        locality: Locality::parse(locality),
+        ..endpoint(80, address)
+    };
+    let mut mesh = Mesh::of(vec![
+        put(near),
+        endpoints(WEB, vec![at("10.1.0.7", "eu/a"), at("10.1.0.8", "eu/b")]),
+    ]);
+    let attached = mesh.scopes.attach(sidecar());
+    let first = |attached: &Attached| {
+        let assignment = read(attached, Kind::LoadAssignment, &format!("outbound|80||{WEB}"));
+        let groups = assignment["endpoints"].as_array().unwrap().clone();
+        let first = groups.iter().filter(|group| group.get("priority").is_none());
+        first.map(|group| text(&group["locality"]["zone"])).collect::<Vec<_>>()
+    };
+    assert_eq!(first(&attached), ["a", "b"]);
+    mesh.change(vec![Change::Workload(Box::new(pod))]);
+    assert_eq!(first(&attached), ["b"]);
+}
