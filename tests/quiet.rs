@@ -88,7 +88,8 @@ fn resources(mainstem: &Mainstem, proxy: &str) -> BTreeMap<String, Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_that_hear_their_registries_in_different_order_give_equal_bytes() {
-    let world = World::new(Kubernetes::shared().await).await;
+    // A cluster of its own: other tests' services would come and go meanwhile.
+    let world = World::new(Kubernetes::start().await).await;
     let workloads: Vec<_> =
         ["pod-1", "vm-1", "file-1"].iter().map(|name| world.workload(name)).collect();
     world.put_service("orders").await;
