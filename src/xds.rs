@@ -150,3 +150,6 @@ impl ResourceSource for Source {
         Ok(Box::new(View::new(self.shared.clone(), attached, wake)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,17 +163,20 @@ impl Bootstrap {
         if proxy.name.is_empty() {
             bail!("the workload has no name; write --name NAME");
         }
-        let locality = Locality::parse(&self.locality);
-        Ok(json!({
+        let mut node = json!({
             "id": id,
             "cluster": format!("{}.{}", proxy.name, proxy.namespace),
-            "locality": {
+            "metadata": self.metadata(&proxy),
+        });
+        let locality = Locality::parse(&self.locality);
+        if !locality.is_unknown() {
+            node["locality"] = json!({
                 "region": locality.region(),
                 "zone": locality.zone(),
                 "sub_zone": locality.subzone(),
-            },
-            "metadata": self.metadata(&proxy),
-        }))
+            });
+        }
+        Ok(node)
     }
 
     /// The node metadata that changes what the proxy is told; names are Istio's.

@@ -9,8 +9,14 @@ use super::schema::{PREFIX, Setting, Step, setting_of};
 use super::tree::{Node, Place, Tree};
 
 /// Variables that are no settings: flags of the command line, and those of tests.
-const OTHERS: [&str; 5] =
-    ["MAINSTEM_CONFIG", "MAINSTEM_LOG", "MAINSTEM_LOG_FORMAT", "MAINSTEM_ADMIN", "MAINSTEM_OUTPUT"];
+const OTHERS: [&str; 6] = [
+    "MAINSTEM_CONFIG",
+    "MAINSTEM_LOG",
+    "MAINSTEM_LOG_FORMAT",
+    "MAINSTEM_ADMIN",
+    "MAINSTEM_OUTPUT",
+    "MAINSTEM_XDS",
+];
 
 /// Lays the settings in `environment` over `root`. Returns the variables that
 /// look like settings and are none.

@@ -35,7 +35,7 @@ pub const PROVIDERS: &[Provider] = &[
         name: mainstem_consul::PROVIDER,
         paths: &["tokenFile", "tls.ca", "tls.cert", "tls.key"],
         schema: || schema_for!(ConsulConfig),
-        decode: |node| decode(node).map(AdapterConfig::Consul),
+        decode: |node| decode(node).map(|config| AdapterConfig::Consul(Box::new(config))),
     },
     Provider {
         name: mainstem_file::PROVIDER,
@@ -56,7 +56,7 @@ pub const PROVIDERS: &[Provider] = &[
 #[serde(untagged)]
 pub enum AdapterConfig {
     /// Of a Consul datacenter.
-    Consul(ConsulConfig),
+    Consul(Box<ConsulConfig>),
     /// Of files.
     File(FileConfig),
     /// Of a Kubernetes cluster.
@@ -67,7 +67,7 @@ impl AdapterConfig {
     /// An adapter that follows the registry.
     pub fn adapter(&self) -> Box<dyn Adapter> {
         match self.clone() {
-            Self::Consul(config) => Box::new(ConsulAdapter::new(config)),
+            Self::Consul(config) => Box::new(ConsulAdapter::new(*config)),
             Self::File(config) => Box::new(FileAdapter::new(config)),
             Self::Kubernetes(config) => Box::new(KubernetesAdapter::new(config)),
         }

@@ -249,7 +249,7 @@ fn mesh_settings_of_a_file_are_overlaid_by_those_beside_it_and_point_into_it() {
         config.mesh.locality_lb_setting,
         LocalityLb { enabled: false, ..LocalityLb::default() }
     );
-    assert_eq!(config.files, [mesh.clone()]);
+    assert_eq!(config.files, std::slice::from_ref(&mesh));
 
     std::fs::write(&mesh, "connectTimeout: 2\n").unwrap();
     let yaml = "cluster: a\nmesh: { file: mesh.yaml }\n";

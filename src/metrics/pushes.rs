@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::total::Total;
 
@@ -73,6 +73,11 @@ impl Default for Pushes {
 
 impl Pushes {
     pub(super) fn register(&self, registry: &mut Registry) {
+        // Zero is there to be seen before the first of each happens.
+        for r#type in ["cds", "eds", "lds", "rds"] {
+            drop(self.pushes.get_or_create(&Type { r#type }));
+            drop(self.rejects.get_or_create(&Type { r#type }));
+        }
         registry.register("pilot_xds_pushes", "Responses sent", self.pushes.clone());
         registry.register(
             "pilot_total_xds_rejects",
@@ -109,16 +114,9 @@ impl Pushes {
 }
 
 impl PushObserver for Pushes {
-    fn connected(&self, client: &Client) {
-        info!(proxy = client.node.id, peer = ?client.peer, stream = client.stream, "connected");
-    }
-
-    fn disconnected(&self, client: &Client) {
-        info!(proxy = client.node.id, stream = client.stream, "disconnected");
-    }
-
+    // Streams are logged by the server itself; here they are only counted.
     fn refused(&self, status: &tonic::Status) {
-        warn!(code = ?status.code(), reason = status.message(), "stream refused");
+        debug!(code = ?status.code(), reason = status.message(), "stream ended by its client");
         self.refused.inc();
     }
 
@@ -141,14 +139,7 @@ impl PushObserver for Pushes {
         self.acks.get_or_create(&Type::of(type_url)).observe(after.as_secs_f64());
     }
 
-    fn rejected(&self, client: &Client, type_url: &TypeUrl, rejection: &Rejection) {
-        warn!(
-            proxy = client.node.id,
-            r#type = type_url.short(),
-            culprits = ?rejection.culprits,
-            reason = rejection.message,
-            "rejected"
-        );
+    fn rejected(&self, _: &Client, type_url: &TypeUrl, _: &Rejection) {
         self.rejects.get_or_create(&Type::of(type_url)).inc();
     }
 

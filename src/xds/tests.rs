@@ -1,0 +1,180 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstem_aggregate::{AggregateConfig, RegistrySettings};
+use mainstem_model::{
+    Address, Endpoint, EndpointSet, Origins, Port, Protocol, RegistryId, Service, ServiceKey,
+    Sourced, TargetPort, Value,
+};
+use mainstem_proto::envoy::config::core::v3::Node;
+use mainstem_registry::{UpdateSender, Updates};
+use mainstem_xds::{Identity, Lookup, TypeUrl};
+use tokio::sync::watch;
+
+use super::*;
+
+const CLUSTER: &str = "outbound|80||db.shop.svc.cluster.local";
+
+/// Registries `file/a` and `file/b`, an aggregate and scopes, without sockets.
+struct World {
+    updates: Updates,
+    source: Source,
+    shutdown: CancellationToken,
+    _config: watch::Sender<AggregateConfig>,
+}
+
+impl World {
+    fn start() -> Self {
+        let registry = |name: &str| RegistrySettings {
+            joins: vec!["*".into()],
+            deadline: Duration::from_secs(600),
+            ..RegistrySettings::new(RegistryId::new("file", name))
+        };
+        let config = AggregateConfig {
+            cluster: "home".into(),
+            registries: vec![registry("a"), registry("b")],
+            ..AggregateConfig::default()
+        };
+        let (config, following) = watch::channel(config);
+        let (updates, receiver) = mainstem_registry::channel();
+        let (publisher, published) = mainstem_aggregate::channel();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(mainstem_aggregate::run(receiver, following, publisher, shutdown.clone()));
+        let source = Source::new(&published, Settings::default(), "home".into());
+        tokio::spawn(source.clone().follow(shutdown.clone()));
+        Self { updates, source, shutdown, _config: config }
+    }
+
+    fn registry(&self, name: &str) -> UpdateSender {
+        self.updates.sender(RegistryId::new("file", name))
+    }
+
+    fn connect(&self) -> Box<dyn ResourceView> {
+        let id = "sidecar~10.9.9.9~web.shop~shop.svc.cluster.local".to_owned();
+        let node = Node { id, ..Node::default() };
+        let client = Client { stream: 1, node, peer: None, identity: Identity::anonymous() };
+        self.source.connect(&Arc::new(client)).unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn origins(registry: &str) -> Origins {
+    Sourced::only(&RegistryId::new("file", registry), "Service", "db", "1")
+}
+
+fn key() -> ServiceKey {
+    ServiceKey::new("db.shop.svc.cluster.local", "shop")
+}
+
+fn service(registry: &str) -> Value {
+    let port = Port {
+        number: 80,
+        name: "http".into(),
+        protocol: Protocol::Http,
+        target: TargetPort::Number(80),
+    };
+    Value::Service(Arc::new(Service {
+        ports: vec![port],
+        ..Service::new(key(), origins(registry))
+    }))
+}
+
+fn endpoints(registry: &str, ips: &[&str]) -> Value {
+    let endpoint =
+        |ip: &&str| Arc::new(Endpoint::new(80, Address::parse(ip), 8080, origins(registry)));
+    Value::Endpoints(Arc::new(EndpointSet::new(key(), ips.iter().map(endpoint).collect())))
+}
+
+/// The types and names that a view says have changed, once something has.
+async fn next(view: &mut Box<dyn ResourceView>) -> Vec<(String, String)> {
+    loop {
+        view.changed().await;
+        let changes = view.advance().names;
+        let each = changes.iter().flat_map(|(type_url, names)| {
+            names.iter().map(|name| (type_url.short().to_owned(), name.to_string()))
+        });
+        let all: Vec<_> = each.collect();
+        if !all.is_empty() {
+            return all;
+        }
+    }
+}
+
+fn eds(name: &str) -> (String, String) {
+    ("EDS".to_owned(), name.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_answered_before_every_registry_has_been_heard() {
+    let world = World::start();
+    world.registry("a").replace(vec![service("a"), endpoints("a", &["10.0.0.1"])], Vec::new());
+    let mut view = world.connect();
+    view.advance();
+    assert!(!view.complete(&TypeUrl::CLUSTER));
+    assert_eq!(view.list(&TypeUrl::CLUSTER).count(), 0);
+    let unknown = "outbound|1||nobody";
+    assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, unknown), Lookup::Loading);
+
+    world.registry("b").replace(vec![endpoints("b", &["10.0.0.2"])], Vec::new());
+    let changed = next(&mut view).await;
+    assert!(view.complete(&TypeUrl::CLUSTER));
+    // Those that were asked for in vain are told so now.
+    assert!(changed.contains(&eds(unknown)), "{changed:?}");
+    assert!(changed.contains(&eds(CLUSTER)), "{changed:?}");
+    assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, unknown), Lookup::Absent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_change_wakes_with_its_load_assignment_alone() {
+    let world = World::start();
+    let (a, b) = (world.registry("a"), world.registry("b"));
+    a.replace(vec![service("a"), endpoints("a", &["10.0.0.1"])], Vec::new());
+    b.replace(vec![endpoints("b", &["10.0.0.2"])], Vec::new());
+    let mut view = world.connect();
+    view.advance();
+    if !view.complete(&TypeUrl::CLUSTER) {
+        next(&mut view).await;
+    }
+    view.release();
+
+    b.put(endpoints("b", &["10.0.0.2", "10.0.0.3"]));
+    assert_eq!(next(&mut view).await, [eds(CLUSTER)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_set_version_equals_a_counted_one() {
+    let world = World::start();
+    let (a, b) = (world.registry("a"), world.registry("b"));
+    a.replace(vec![service("a"), endpoints("a", &["10.0.0.1"])], Vec::new());
+    b.replace(Vec::new(), Vec::new());
+    let mut view = world.connect();
+    view.advance();
+    if !view.complete(&TypeUrl::CLUSTER) {
+        next(&mut view).await;
+    }
+    for type_url in [TypeUrl::CLUSTER, TypeUrl::CLUSTER_LOAD_ASSIGNMENT, TypeUrl::LISTENER] {
+        let listed: Vec<_> = view.list(&type_url).collect();
+        let counted = listed.iter().map(|resource| (&**resource.name(), resource.version()));
+        assert!(!listed.is_empty(), "{type_url:?}");
+        assert_eq!(
+            view.set_version(&type_url, None),
+            mainstem_xds::SetVersion::of(counted),
+            "{type_url:?}"
+        );
+        assert!(view.get(&type_url, listed[0].name()).found().is_some_and(|r| r == listed[0]));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_leaves_nothing_behind() {
+    let world = World::start();
+    let view = world.connect();
+    assert_eq!((world.source.counts().proxies, world.source.shared.wakes.lock().len()), (1, 1));
+    drop(view);
+    assert_eq!((world.source.counts().proxies, world.source.shared.wakes.lock().len()), (0, 0));
+}
