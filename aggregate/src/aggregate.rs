@@ -1,18 +1,20 @@
 //! All registries, and the snapshot that follows from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mainstem_model::{
-    Condition, Draft, Key, RegistryId, RegistryState, ServiceKey, Snapshot, Value,
+    Condition, Draft, Hostname, Key, RegistryId, RegistryState, ServiceKey, Snapshot, Value,
 };
 use mainstem_registry::Batch;
+use rustc_hash::FxHashMap;
 
 use crate::dirty::Dirty;
 use crate::held::Held;
 use crate::merge::{Contribution, Merged, merge_service};
 use crate::rules::Rules;
 use crate::settings::AggregateConfig;
+use crate::takeover;
 
 /// What every registry said last, and the snapshot merged from it.
 ///
@@ -94,16 +96,19 @@ impl Aggregate {
     }
 
     /// Merges what is dirty into a new snapshot; `None` when nothing is.
-    pub fn publish(&mut self, dirty: &Dirty) -> Option<Arc<Snapshot>> {
+    pub fn publish(&mut self, dirty: &Dirty) -> Option<Publication> {
         if dirty.is_empty() {
             return None;
         }
-        let mut draft = self.snapshot.edit();
+        let before = self.snapshot.clone();
+        let mut draft = before.edit();
         if dirty.mesh {
             draft.set_mesh(self.config.mesh.clone());
         }
-        for key in dirty.merged() {
-            put_merged(&mut draft, key, self.merge(key));
+        let mut merged = Vec::new();
+        for (key, service) in self.merge_all(dirty) {
+            put_merged(&mut draft, &key, service);
+            merged.push(key);
         }
         for key in &dirty.others {
             put_first(&mut draft, key, self.first(key));
@@ -115,7 +120,34 @@ impl Aggregate {
             }
         }
         self.snapshot = Arc::new(draft.finish());
-        Some(self.snapshot.clone())
+        Some(Publication { before, snapshot: self.snapshot.clone(), merged })
+    }
+
+    /// The dirty services merged, and with them those of the same host name in
+    /// other namespaces, since they are settled together.
+    fn merge_all(&self, dirty: &Dirty) -> Vec<(ServiceKey, Merged)> {
+        let mut alone = Vec::new();
+        let mut shared: BTreeMap<&Hostname, BTreeSet<&ServiceKey>> = BTreeMap::new();
+        let mut seen: FxHashMap<&Hostname, &ServiceKey> = FxHashMap::default();
+        for key in dirty.merged() {
+            let published = self.snapshot.keys_of(key.hostname());
+            let first = *seen.entry(key.hostname()).or_insert(key);
+            if first != key || published.clone().any(|other| other != key) {
+                let together = shared.entry(key.hostname()).or_default();
+                together.extend([first, key].into_iter().chain(published));
+            } else {
+                alone.push(key);
+            }
+        }
+        alone.retain(|key| !shared.contains_key(key.hostname()));
+        let merge = |key: &ServiceKey| (key.clone(), self.merge(key));
+        let mut merged: Vec<_> = alone.into_iter().map(merge).collect();
+        for keys in shared.into_values() {
+            let mut together: Vec<_> = keys.into_iter().map(merge).collect();
+            takeover::settle(&mut together, |registry| self.rules.rank(registry));
+            merged.extend(together);
+        }
+        merged
     }
 
     fn merge(&self, key: &ServiceKey) -> Merged {
@@ -145,6 +177,17 @@ impl Aggregate {
         let held = self.held.get(id);
         self.rules.knows(id).then(|| held.map(Held::state).unwrap_or_default())
     }
+}
+
+/// A snapshot that was just made.
+#[derive(Debug)]
+pub struct Publication {
+    /// Its predecessor.
+    pub before: Arc<Snapshot>,
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The services that were merged for it, each once.
+    pub merged: Vec<ServiceKey>,
 }
 
 fn put_merged(draft: &mut Draft, key: &ServiceKey, merged: Merged) {

@@ -23,6 +23,7 @@
 //! - Times stand beside the snapshot and decide no byte of it.
 
 mod aggregate;
+mod conflict_times;
 mod dirty;
 #[cfg(test)]
 mod fixtures;
@@ -36,8 +37,10 @@ mod run;
 mod schedule;
 mod settings;
 mod status;
+mod takeover;
 
-pub use aggregate::Aggregate;
+pub use aggregate::{Aggregate, Publication};
+pub use conflict_times::ConflictTimes;
 pub use dirty::Dirty;
 pub use merge::{Contribution, Merged, merge_service};
 pub use policy::{Fields, Isolation, MergePolicy, Policies, PolicyFault, Sharing};

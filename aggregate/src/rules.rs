@@ -84,6 +84,12 @@ impl Rules {
         &self.registries
     }
 
+    /// The registry's place in the order; unknown ones come last.
+    pub fn rank(&self, id: &RegistryId) -> usize {
+        let found = self.registries.iter().position(|registry| registry.id == *id);
+        found.unwrap_or(self.registries.len())
+    }
+
     /// Whether the registry is configured.
     pub fn knows(&self, id: &RegistryId) -> bool {
         self.registries.iter().any(|registry| registry.id == *id)

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Publication};
+use crate::conflict_times::ConflictTimes;
 use crate::dirty::{Dirty, Pending};
 use crate::publish::{self, SnapshotPublisher, Snapshots};
 use crate::readiness::{Gate, Readiness};
@@ -27,6 +28,8 @@ pub struct Published {
     pub readiness: Readiness,
     /// Each registry's times.
     pub statuses: Statuses,
+    /// Since when registries disagree about what.
+    pub conflicts: ConflictTimes,
 }
 
 /// The end that [`run`] publishes to.
@@ -35,15 +38,26 @@ pub struct Publisher {
     snapshots: SnapshotPublisher,
     gate: Gate,
     statuses: Statuses,
+    conflicts: ConflictTimes,
 }
 
 /// What [`run`] publishes to, and where it is read.
 pub fn channel() -> (Publisher, Published) {
     let (snapshots, reader) = publish::channel(Arc::default());
     let (gate, readiness) = Gate::new();
-    let statuses = Statuses::default();
-    let published = Published { snapshots: reader, readiness, statuses: statuses.clone() };
-    (Publisher { snapshots, gate, statuses }, published)
+    let published = Published {
+        snapshots: reader,
+        readiness,
+        statuses: Statuses::default(),
+        conflicts: ConflictTimes::default(),
+    };
+    let publisher = Publisher {
+        snapshots,
+        gate,
+        statuses: published.statuses.clone(),
+        conflicts: published.conflicts.clone(),
+    };
+    (publisher, published)
 }
 
 /// Follows registries and configuration and publishes snapshots until `shutdown`.
@@ -160,8 +174,13 @@ impl Loop {
             Due::AtOnce => self.pending.take_at_once(),
             Due::Everything => self.pending.take_all(),
         };
-        if let Some(snapshot) = self.aggregate.publish(&dirty) {
-            self.publisher.snapshots.publish(snapshot);
+        if let Some(publication) = self.aggregate.publish(&dirty) {
+            let Publication { before, snapshot, merged } = publication;
+            self.publisher.snapshots.publish(snapshot.clone());
+            for key in &merged {
+                let (before, after) = (before.conflicts_of(key), snapshot.conflicts_of(key));
+                self.publisher.conflicts.note(before, after, self.clock.at(now));
+            }
         }
         self.schedule.published(due, &self.aggregate.config().debounce, now);
     }

@@ -22,9 +22,9 @@ pub enum ConflictKind {
     UnknownPort,
     /// The loser's service accounts lie outside its trust domain and its list.
     ForeignServiceAccount,
-    /// The loser has the name in another namespace.
+    /// The loser has the name in another namespace, where alone it is seen.
     NamespaceTakeover,
-    /// Both use one address in one network for different workloads.
+    /// Registries have different workloads at one address of one network.
     AddressCollision,
 }
 
@@ -32,9 +32,9 @@ pub enum ConflictKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conflict {
-    /// The service's host name.
+    /// The service's host name; for an address collision, the address.
     pub hostname: Hostname,
-    /// The service's namespace.
+    /// The service's namespace, or the losing workload's.
     pub namespace: NamespaceName,
     /// What the conflict is about.
     pub kind: ConflictKind,

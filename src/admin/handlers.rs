@@ -112,7 +112,7 @@ pub async fn proxies(State(app): State<App>) -> Response {
 
 pub async fn conflicts(State(app): State<App>) -> Response {
     let snapshot = app.published.snapshots.load();
-    let views: Vec<_> = snapshot.conflicts().into_iter().map(views::conflict).collect();
+    let views: Vec<_> = snapshot.conflicts().iter().map(views::conflict).collect();
     json(&views)
 }
 

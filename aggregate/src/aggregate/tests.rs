@@ -66,7 +66,7 @@ fn an_endpoint_of_one_service_touches_that_service_alone() {
     let dirty = aggregate.apply("consul/dc1".into(), batch([put_endpoints(more)]));
     assert_eq!(Vec::from_iter(&dirty.endpoints), [&key("shop/web.shop.svc")]);
     assert!(!dirty.settles());
-    let after = aggregate.publish(&dirty).unwrap();
+    let after = aggregate.publish(&dirty).unwrap().snapshot;
     let expected =
         ChangeSet { endpoints: BTreeSet::from([key("shop/web.shop.svc")]), ..ChangeSet::default() };
     assert_eq!(after.changes_since(before.generation()), Some(expected));
@@ -134,13 +134,59 @@ fn merging_again_changes_nothing() {
     let generation = aggregate.snapshot().generation();
     let mut dirty = Dirty::default();
     dirty.services.extend(["shop/web.shop.svc", "shop/db.shop.svc"].map(key));
-    let again = aggregate.publish(&dirty).unwrap();
+    let again = aggregate.publish(&dirty).unwrap().snapshot;
     assert_eq!(again.changes_since(generation), Some(ChangeSet::default()));
-    assert_eq!(aggregate.publish(&Dirty::default()).map(|s| s.generation()), None);
+    assert_eq!(aggregate.publish(&Dirty::default()).is_none(), true);
+}
+
+#[test]
+fn a_name_of_another_registry_is_taken_over_by_nobody() {
+    let mut aggregate = Aggregate::new(config(&["kubernetes/home", "file/a"]));
+    let (own, foreign) = ("shop/web.shop.svc", "evil/web.shop.svc");
+    let put = |registry: &str, name: &str| put_service(service(registry, name, &["80 http"]));
+    let visible = |aggregate: &Aggregate, namespace: &str| -> Vec<String> {
+        let seen = aggregate.snapshot().services_visible_to(&namespace.into());
+        seen.iter().map(|service| service.key.to_string()).collect()
+    };
+    aggregate.hear("file/a", [put("file/a", foreign)]);
+    assert_eq!(visible(&aggregate, "client"), [foreign]);
+
+    aggregate.hear("kubernetes/home", [put("kubernetes/home", own)]);
+    assert_eq!(visible(&aggregate, "client"), [own]);
+    assert_eq!(visible(&aggregate, "evil"), [foreign, own]);
+    let conflicts = aggregate.snapshot().conflicts_of(&key(foreign));
+    let expected = mainstem_model::Conflict {
+        hostname: "web.shop.svc".into(),
+        namespace: "evil".into(),
+        kind: mainstem_model::ConflictKind::NamespaceTakeover,
+        winner: Some("kubernetes/home".into()),
+        loser: "file/a".into(),
+        detail: "kubernetes/home defines the name in namespace shop".to_owned(),
+    };
+    assert_eq!(conflicts, [expected]);
+    // Its endpoints alone change: it stays as it is.
+    let all = endpoints("file/a", foreign, &["80 10.0.0.1:8080"]);
+    aggregate.hear("file/a", [put_endpoints(all)]);
+    assert_eq!(visible(&aggregate, "client"), [own]);
+
+    aggregate.hear("kubernetes/home", [RegistryUpdate::Remove(Key::Service(key(own)))]);
+    assert_eq!(visible(&aggregate, "client"), [foreign]);
+    assert_eq!(aggregate.snapshot().conflicts(), []);
+}
+
+#[test]
+fn kubernetes_clusters_trust_one_anothers_names() {
+    let mut aggregate = Aggregate::new(config(&["kubernetes/home", "kubernetes/far"]));
+    for (registry, name) in [("kubernetes/home", "a/x.com"), ("kubernetes/far", "b/x.com")] {
+        aggregate.hear(registry, [put_service(service(registry, name, &["80 http"]))]);
+    }
+    assert_eq!(aggregate.snapshot().services_visible_to(&"client".into()).len(), 2);
+    assert_eq!(aggregate.snapshot().conflicts(), []);
 }
 
 const REGISTRIES: [&str; 4] = ["kubernetes/home", "kubernetes/far", "consul/dc1", "file/a"];
-const NAMES: [&str; 3] = ["shop/web.shop.svc", "shop/db.shop.svc", "shop/db.consul"];
+const NAMES: [&str; 5] =
+    ["shop/web.shop.svc", "shop/db.shop.svc", "shop/db.consul", "a/web.shop.svc", "b/db.consul"];
 
 /// One thing that a registry says or that happens to it.
 #[derive(Clone, Debug)]

@@ -199,6 +199,29 @@ async fn registries_and_mesh_settings_change_without_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_conflict_has_the_time_when_it_was_first_published() {
+    let running = Running::of(&["kubernetes/home", "consul/dc1"]).await;
+    running.updates.sender("consul/dc1".into()).replace(vec![], vec![]);
+    running.live("kubernetes/home").await;
+    pass(20 * MS).await;
+    let start = std::time::SystemTime::now();
+    let consul = running.updates.sender("consul/dc1".into());
+    consul.put(Value::Endpoints(endpoints("consul/dc1", WEB, &["80 10.0.0.2:80"])));
+    pass(Duration::from_secs(60)).await;
+    let conflicts = running.snapshot().conflicts();
+    let since = |conflict| running.published.conflicts.since(conflict);
+    let first = since(&conflicts[0]).unwrap();
+    // A later change of the same service leaves the time as it is.
+    consul.put(Value::Endpoints(endpoints("consul/dc1", WEB, &["80 10.0.0.3:80"])));
+    pass(20 * MS).await;
+    assert_eq!(since(&conflicts[0]), Some(first));
+    assert!(first < start + Duration::from_secs(30));
+    consul.remove(mainstem_model::Key::Endpoints(key(WEB)));
+    pass(20 * MS).await;
+    assert_eq!((running.snapshot().conflicts(), since(&conflicts[0])), (vec![], None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_on_shutdown_alone() {
     let running = Running::of(&[]).await;
     let Running { updates, config, shutdown, task, .. } = running;

@@ -7,9 +7,9 @@ use rustc_hash::FxHasher;
 
 use super::Snapshot;
 use crate::{
-    Address, Config, ConfigKey, Conflict, Endpoint, EndpointSet, Hostname, Labels, Namespace,
-    NamespaceName, NetworkGateway, NetworkId, Port, Proxy, Service, ServiceKey, Shards, TargetPort,
-    Visibility, Workload, WorkloadKey,
+    Address, Config, ConfigKey, Conflict, ConflictKind, Endpoint, EndpointSet, Hostname, Labels,
+    Namespace, NamespaceName, NetworkGateway, NetworkId, Port, Proxy, RegistryId, Service,
+    ServiceKey, Shards, TargetPort, Visibility, Workload, WorkloadKey,
 };
 
 /// One service port that leads to a workload.
@@ -54,6 +54,13 @@ impl Snapshot {
         all
     }
 
+    /// The keys of the services of a host name, aliases aside, in order of namespace.
+    pub fn keys_of(&self, hostname: &Hostname) -> impl Iterator<Item = &ServiceKey> + Clone {
+        let listed = self.index.by_hostname.listed(hostname);
+        let hostname = hostname.clone();
+        listed.filter(move |key| *key.hostname() == hostname)
+    }
+
     /// The services that a client in `namespace` may see, in order of key.
     pub fn services_visible_to(&self, namespace: &NamespaceName) -> Vec<&Arc<Service>> {
         let public = self.index.public.keys();
@@ -95,11 +102,27 @@ impl Snapshot {
         self.conflicts.get(key).map_or(&[], |conflicts| conflicts)
     }
 
-    /// All conflicts, in order.
-    pub fn conflicts(&self) -> Vec<&Conflict> {
-        let mut all: Vec<_> = self.conflicts.values().flat_map(|c| c.iter()).collect();
+    /// All conflicts, address collisions included, in order.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        let of_services = self.conflicts.values().flat_map(|c| c.iter()).cloned();
+        let mut all: Vec<_> = of_services.chain(self.address_collisions()).collect();
         all.sort();
         all
+    }
+
+    /// Where workloads of different registries have one address of one network,
+    /// in no order. Within a registry they may: pods on the host's network do.
+    pub fn address_collisions(&self) -> impl Iterator<Item = Conflict> + '_ {
+        let shared = self.index.by_address.values().filter(|keys| keys.iter().len() > 1);
+        shared.flat_map(|keys| {
+            let mut here: Vec<_> = keys.iter().filter_map(|key| self.workload(key)).collect();
+            here.sort_by_key(|workload| (registry(workload), &workload.key));
+            here.split_first()
+                .map(|(first, rest)| rest.iter().filter_map(|other| collision(first, other)))
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+        })
     }
 
     /// All workloads, in no order.
@@ -221,6 +244,29 @@ impl Snapshot {
         }
         targets
     }
+}
+
+fn registry(workload: &Workload) -> Option<&RegistryId> {
+    workload.origins.first().map(|sourced| &sourced.origin.registry)
+}
+
+fn collision(first: &Workload, other: &Workload) -> Option<Conflict> {
+    let (winner, loser) = (registry(first)?, registry(other)?);
+    // Only the addresses' hashes are known to be equal.
+    let shared = first.addresses.iter().find(|address| other.addresses.contains(address))?;
+    (winner != loser && first.network == other.network).then(|| Conflict {
+        hostname: shared.to_string().into(),
+        namespace: other.key.namespace().clone(),
+        kind: ConflictKind::AddressCollision,
+        winner: Some(winner.clone()),
+        loser: loser.clone(),
+        detail: format!(
+            "{} and {} both have {shared} in network {:?}",
+            first.key,
+            other.key,
+            first.network.as_str()
+        ),
+    })
 }
 
 /// The number of a target port on this workload: container ports come from the

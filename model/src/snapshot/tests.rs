@@ -153,6 +153,31 @@ fn a_proxy_finds_the_services_registered_at_its_address_until_they_go() {
 }
 
 #[test]
+fn workloads_of_different_registries_at_one_address_collide() {
+    let workload = |registry: &str, network: &str, name: &str| {
+        let origins = Sourced::only(&registry.into(), "Pod", name, "1");
+        let mut workload =
+            Workload::new(WorkloadKey::new("c".into(), "shop".into(), name), origins);
+        workload.addresses = vec![Address::parse("10.0.0.1")];
+        workload.network = network.into();
+        Arc::new(workload)
+    };
+    let mut draft = Snapshot::default().edit();
+    draft.put_workload(workload("kubernetes/a", "", "one"));
+    draft.put_workload(workload("kubernetes/a", "", "on-the-same-host"));
+    draft.put_workload(workload("kubernetes/b", "other", "elsewhere"));
+    assert_eq!(draft.current().conflicts(), []);
+    draft.put_workload(workload("consul/dc1", "", "two"));
+    let found: Vec<_> =
+        draft.current().conflicts().into_iter().map(|c| (c.winner, c.loser, c.detail)).collect();
+    let detail =
+        |name: &str| format!("c/shop/two and c/shop/{name} both have 10.0.0.1 in network \"\"");
+    let expected = ["on-the-same-host", "one"]
+        .map(|name| (Some("consul/dc1".into()), "kubernetes/a".into(), detail(name)));
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn a_workload_is_found_at_its_addresses_a_healthy_one_first() {
     let key = |name| WorkloadKey::new("home".into(), "shop".into(), name);
     let at = |name, address| {
