@@ -12,7 +12,7 @@
 //! A registry may hold more than the battery put there: facts look only at the
 //! services and objects that they named. An adapter's tests are:
 //!
-//! ```ignore
+//! ```text
 //! mainstem_test_support::adapter_battery!(ConsulFixture::start().await);
 //! ```
 
