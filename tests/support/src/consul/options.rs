@@ -11,6 +11,8 @@ use crate::tls::Ca;
 
 pub(super) const DATA_DIR: &str = "data";
 
+const WAL_SEGMENT_MIB: u64 = 4;
+
 /// Where an agent keeps its catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
@@ -120,6 +122,8 @@ impl ConsulOptions {
             Storage::Disk => json!({
                 "data_dir": dir.join(DATA_DIR),
                 "bootstrap_expect": 1,
+                // The default reserves 64 MiB of disk for each agent.
+                "raft_logstore": { "wal": { "segment_size_mb": WAL_SEGMENT_MIB } },
             }),
         }
     }
