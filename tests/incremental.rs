@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use mainstem_aggregate::{Aggregate, AggregateConfig, RegistrySettings};
 use mainstem_model::{
-    Address, Condition, Endpoint, EndpointSet, Health, Key, Labels, Locality, Port, Protocol,
-    Proxy, RegistryId, RegistryUpdate, Resolution, Service, ServiceKey, Sourced, TargetPort, Value,
-    Visibility, Workload, WorkloadKey,
+    Address, Condition, Endpoint, EndpointSet, Health, Key, Labels, Locality, Place, Port,
+    Protocol, Proxy, RegistryId, RegistryUpdate, Resolution, Service, ServiceKey, Sourced,
+    TargetPort, Value, Visibility, Workload, WorkloadKey,
 };
 use mainstem_registry::Batch;
 use mainstem_translate::{Attached, Kind, Scopes, Settings};
@@ -132,8 +132,12 @@ fn endpoints(registry: &RegistryId, host: u8, hosts: &[u8], weight: u32, health:
         Arc::new(Endpoint {
             weight,
             health,
-            locality: Locality::parse(&format!("eu/eu-{}", at % 2)),
-            cluster: registry.cluster().into(),
+            place: Place {
+                locality: Locality::parse(&format!("eu/eu-{}", at % 2)),
+                cluster: registry.cluster().into(),
+                ..Place::default()
+            }
+            .into(),
             ..Endpoint::new(80, address, 8080, origins)
         })
     });

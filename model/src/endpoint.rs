@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 
 use crate::origin::same_origins;
 use crate::{
-    ClusterId, Hostname, Labels, Locality, NetworkId, NodeName, Origins, PortName, ServiceAccount,
-    ServiceKey, WorkloadKey,
+    Hostname, Labels, NetworkId, Origins, PortName, ServiceAccount, ServiceKey, SharedPlace,
+    WorkloadKey,
 };
 
 /// Something that can be connected to.
@@ -92,8 +92,7 @@ pub enum TlsMode {
     Istio,
 }
 
-/// One way to reach one service port. About 150 bytes; share it by [`Arc`], and
-/// intern labels, locality and names across endpoints.
+/// One way to reach one service port. Under 100 bytes; share it by [`Arc`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
@@ -119,17 +118,11 @@ pub struct Endpoint {
     /// Kept by the withdrawal guard though its registry withdrew it.
     pub held: bool,
     /// Where it runs.
-    pub locality: Locality,
-    /// The network that the address belongs to.
-    pub network: NetworkId,
-    /// The cluster that the workload belongs to.
-    pub cluster: ClusterId,
+    #[serde(flatten)]
+    pub place: SharedPlace,
     /// The workload behind it, where the registry knows workloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadKey>,
-    /// The host it runs on, where known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<NodeName>,
     /// The identity that its proxy presents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<ServiceAccount>,
@@ -156,11 +149,8 @@ impl Endpoint {
             tls_mode: TlsMode::default(),
             tier: 0,
             held: false,
-            locality: Locality::default(),
-            network: NetworkId::default(),
-            cluster: ClusterId::default(),
+            place: SharedPlace::default(),
             workload: None,
-            node: None,
             identity: None,
             labels: Labels::default(),
             origins,
@@ -169,7 +159,7 @@ impl Endpoint {
 
     /// Its identity and its place in an [`EndpointSet`].
     pub fn key(&self) -> EndpointKey<'_> {
-        (self.port, &self.network, &self.address, self.target_port)
+        (self.port, &self.place.network, &self.address, self.target_port)
     }
 
     /// All addresses, the first first.
@@ -192,11 +182,8 @@ impl Endpoint {
             tls_mode,
             tier,
             held,
-            locality,
-            network,
-            cluster,
+            place,
             workload,
-            node,
             identity,
             labels,
             origins,
@@ -211,11 +198,8 @@ impl Endpoint {
             && *tls_mode == other.tls_mode
             && *tier == other.tier
             && *held == other.held
-            && *locality == other.locality
-            && *network == other.network
-            && *cluster == other.cluster
+            && *place == other.place
             && *workload == other.workload
-            && *node == other.node
             && *identity == other.identity
             && *labels == other.labels
             && same_origins(origins, &other.origins)
@@ -311,6 +295,6 @@ mod tests {
 
     #[test]
     fn an_endpoint_stays_small() {
-        assert!(size_of::<Endpoint>() <= 176, "{}", size_of::<Endpoint>());
+        assert!(size_of::<Endpoint>() <= 96, "{}", size_of::<Endpoint>());
     }
 }

@@ -31,6 +31,7 @@ mod locality;
 mod mesh;
 mod names;
 mod origin;
+mod place;
 mod protocol;
 mod proxy;
 mod registry;
@@ -56,6 +57,7 @@ pub use names::{
     ServiceAccount,
 };
 pub use origin::{ObjectKind, ObjectRef, Origin, Origins, Rejected, Revision, Sourced};
+pub use place::{Place, SharedPlace};
 pub use protocol::{Protocol, ProtocolHint};
 pub use proxy::{Interception, NodeIdError, PodPort, Proxy, ProxyMetadata, ProxyType};
 pub use registry::{Condition, RegistryState};

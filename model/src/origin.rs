@@ -1,6 +1,7 @@
 //! Where a value came from.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -52,13 +53,36 @@ pub struct Sourced {
     pub revision: Revision,
 }
 
-/// The ordered list of who says a thing: fields come from the first.
-pub type Origins = Arc<[Sourced]>;
+/// The ordered list of who says a thing: fields come from the first. One pointer
+/// wide, and cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Origins(Arc<Box<[Sourced]>>);
+
+impl<T: Into<Box<[Sourced]>>> From<T> for Origins {
+    fn from(origins: T) -> Self {
+        Self(Arc::new(origins.into()))
+    }
+}
+
+impl FromIterator<Sourced> for Origins {
+    fn from_iter<I: IntoIterator<Item = Sourced>>(origins: I) -> Self {
+        Self(Arc::new(origins.into_iter().collect()))
+    }
+}
+
+impl Deref for Origins {
+    type Target = [Sourced];
+
+    fn deref(&self) -> &[Sourced] {
+        &self.0
+    }
+}
 
 impl Sourced {
     /// An origin list of one.
     pub fn only(registry: &RegistryId, kind: ObjectKind, name: &str, revision: &str) -> Origins {
-        Arc::from([Self {
+        Origins::from([Self {
             origin: Origin {
                 registry: registry.clone(),
                 object: ObjectRef { kind, name: Arc::from(name) },

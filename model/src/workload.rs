@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::origin::same_origins;
 use crate::{
     Address, ClusterId, Health, Labels, Locality, NamespaceName, NetworkId, NodeName, Origins,
-    PortName, ServiceAccount, TlsMode,
+    Place, PortName, ServiceAccount, SharedPlace, TlsMode,
 };
 
 /// The identity of a workload: cluster, namespace and name. One pointer wide.
@@ -87,6 +87,17 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Where it runs.
+    pub fn place(&self) -> SharedPlace {
+        Place {
+            cluster: self.key.cluster().clone(),
+            network: self.network.clone(),
+            locality: self.locality.clone(),
+            node: self.node.clone(),
+        }
+        .into()
+    }
+
     /// A healthy workload with nothing else known.
     pub fn new(key: WorkloadKey, origins: Origins) -> Self {
         Self {

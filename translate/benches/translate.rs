@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use mainstem_model::{
-    Address, Endpoint, EndpointSet, Labels, Locality, MeshSettings, Port, Protocol, Proxy,
+    Address, Endpoint, EndpointSet, Labels, Locality, MeshSettings, Place, Port, Protocol, Proxy,
     RegistryId, Service, ServiceKey, Snapshot, Sourced, TargetPort, Visibility, WorkloadKey,
 };
 use mainstem_translate::{Attached, Kind, Scopes, Settings};
@@ -64,8 +64,8 @@ fn endpoints(n: usize, weight: u32) -> Arc<EndpointSet> {
         let mut endpoint =
             Endpoint::new(80, Address::Ip([10, a, b, last].into()), 8080, origins.clone());
         endpoint.weight = if last == 0 { weight } else { 1 };
-        endpoint.locality = Locality::new("eu", if last < 5 { "eu-1" } else { "eu-2" }, "");
-        endpoint.cluster = "c1".into();
+        let locality = Locality::new("eu", if last < 5 { "eu-1" } else { "eu-2" }, "");
+        endpoint.place = Place { cluster: "c1".into(), locality, ..Place::default() }.into();
         let app = format!("service-{n}");
         endpoint.labels =
             Labels::from_iter([("app", app.as_str()), ("pod-template-hash", "6d4f8c9b7")]);

@@ -76,7 +76,7 @@ fn encoded(
 
 /// Whether a client on the view's node may use the endpoint.
 fn on_node(service: &Service, endpoint: &Endpoint, view: &EndpointView) -> bool {
-    !service.node_local || endpoint.node.is_some() && endpoint.node == view.node
+    !service.node_local || endpoint.place.node.is_some() && endpoint.place.node == view.node
 }
 
 /// How proxies find the service's endpoints in fact: a client-side service all

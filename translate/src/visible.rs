@@ -49,7 +49,7 @@ fn preference<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstem_model::{MeshSettings, RegistryId, ServiceKey, Sourced, Visibility};
+    use mainstem_model::{MeshSettings, Origins, RegistryId, ServiceKey, Sourced, Visibility};
 
     fn snapshot(services: &[(&str, &str, &str)]) -> Snapshot {
         let mut draft = Snapshot::new(MeshSettings::default()).edit();
@@ -57,7 +57,7 @@ mod tests {
             let origins = Sourced::only(&RegistryId::new(provider, "c"), "Service", "s", "1");
             draft.put_service(Arc::new(Service::new(ServiceKey::new(*host, *namespace), origins)));
         }
-        let mut hidden = Service::new(ServiceKey::new("a.com", "0"), Arc::from([]));
+        let mut hidden = Service::new(ServiceKey::new("a.com", "0"), Origins::default());
         hidden.visibility = Visibility::Namespaces(["0".into()].into());
         draft.put_service(Arc::new(hidden));
         draft.finish()

@@ -10,7 +10,7 @@ use common::bootstrap::{bootstrap, json_of};
 use common::{endpoint, endpoints, port, proxy, service, told, workload};
 use mainstem_model::{
     Address, Endpoint, Health, Labels, Locality, MeshSettings, NetworkGateway, NetworkGatewayKey,
-    Protocol, Proxy, Resolution, Snapshot, WorkloadKey,
+    Origins, Place, Protocol, Proxy, Resolution, Snapshot, WorkloadKey,
 };
 use mainstem_test_support::{Envoy, EnvoyVersion};
 use mainstem_translate::{Scopes, Settings};
@@ -29,13 +29,16 @@ fn shop() -> Arc<Snapshot> {
     web.aliases = ["www.example.com".into()].into();
     draft.put_service(Arc::new(web));
     let here = Endpoint {
-        locality: Locality::parse("eu/eu-1"),
         workload: Some(WorkloadKey::new("c1".into(), "shop".into(), "web-1")),
         labels: Labels::from_iter([("app", "web"), ("version", "v2")]),
+        place: Place { locality: Locality::parse("eu/eu-1"), ..Place::default() }.into(),
         ..endpoint(80, "10.1.0.1")
     };
     let critical = Endpoint { health: Health::Unhealthy, weight: 5, ..endpoint(80, "10.9.0.1") };
-    let far = Endpoint { network: "vms".into(), ..endpoint(80, "192.168.0.1") };
+    let far = Endpoint {
+        place: Place { network: "vms".into(), ..Place::default() }.into(),
+        ..endpoint(80, "192.168.0.1")
+    };
     draft.put_endpoints(endpoints("web.shop.svc.cluster.local", "shop", vec![here, critical, far]));
 
     let mut db = service("db.shop.svc.cluster.local", "shop", "kubernetes");
@@ -76,7 +79,7 @@ fn shop() -> Arc<Snapshot> {
             address: Address::parse("1.1.1.1"),
             port: 15443,
         },
-        origins: Arc::from([]),
+        origins: Origins::default(),
     }));
     Arc::new(draft.finish())
 }

@@ -10,7 +10,7 @@ use common::mesh::*;
 use common::random::Change;
 use common::{endpoint, proxy, workload};
 use mainstem_model::{
-    Address, Endpoint, Health, Locality, Protocol, Sourced, TrafficDistribution, Visibility,
+    Address, Endpoint, Health, Locality, Place, Protocol, Sourced, TrafficDistribution, Visibility,
 };
 use mainstem_translate::{Attached, Kind};
 use pretty_assertions::assert_eq;
@@ -81,8 +81,12 @@ fn only_what_depends_on_the_place_differs_from_node_to_node() {
     let mut near = one_port("near.shop.svc.cluster.local", 80, Protocol::Http, "10.0.0.3");
     near.distribution = TrafficDistribution::PreferSameZone;
     let at = |address: &str, node: &str, zone: &str| Endpoint {
-        node: Some(node.into()),
-        locality: Locality::new("eu", zone, ""),
+        place: Place {
+            node: Some(node.into()),
+            locality: Locality::new("eu", zone, ""),
+            ..Place::default()
+        }
+        .into(),
         ..endpoint(80, address)
     };
     let both = vec![at("10.1.0.7", "n1", "a"), at("10.1.0.8", "n2", "b")];
@@ -119,7 +123,7 @@ fn a_pods_locality_and_node_count_where_the_proxy_says_nothing() {
     pod.locality = Locality::parse("eu/b");
     pod.addresses = vec![Address::parse("10.1.0.1")];
     let at = |address: &str, locality: &str| Endpoint {
-        locality: Locality::parse(locality),
+        place: Place { locality: Locality::parse(locality), ..Place::default() }.into(),
         ..endpoint(80, address)
     };
     let mut mesh = Mesh::of(vec![

@@ -4,7 +4,7 @@ mod common;
 
 use common::{KubernetesFixture, config, object, watch};
 use mainstem_model::{
-    Endpoint, Health, Key, Locality, NamespaceName, ServiceAccount, ServiceKey, TlsMode,
+    Endpoint, Health, Key, Locality, NamespaceName, Place, ServiceAccount, ServiceKey, TlsMode,
     Value as Held, WorkloadKey,
 };
 use mainstem_test_support::battery::View;
@@ -135,10 +135,7 @@ async fn what_kubernetes_own_controllers_make_of_pods_becomes_endpoints() {
         port_name: "http".into(),
         health: Health::Healthy,
         tls_mode: TlsMode::Istio,
-        locality: Locality::new("eu", "eu-1", "rack-7"),
-        cluster: "test".into(),
         workload: Some(workload),
-        node: Some("node-1".into()),
         identity: Some(format!("spiffe://cluster.local/ns/{namespace}/sa/web").into()),
         labels: [
             ("app", "web"),
@@ -151,6 +148,13 @@ async fn what_kubernetes_own_controllers_make_of_pods_becomes_endpoints() {
         ]
         .into_iter()
         .collect(),
+        place: Place {
+            locality: Locality::new("eu", "eu-1", "rack-7"),
+            cluster: "test".into(),
+            node: Some("node-1".into()),
+            ..Place::default()
+        }
+        .into(),
         ..Endpoint::new(80, found.address.clone(), 8080, found.origins.clone())
     };
     assert!(found.same_content(&expected), "{found:?}");

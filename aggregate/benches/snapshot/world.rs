@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use mainstem_aggregate::{AggregateConfig, RegistrySettings};
 use mainstem_model::{
-    Address, Endpoint, EndpointSet, Labels, Locality, Origins, Port, Protocol, RegistryId, Service,
-    ServiceKey, Sourced, TargetPort, Value, Workload, WorkloadKey,
+    Address, Endpoint, EndpointSet, Labels, Locality, Origins, Place, Port, Protocol, RegistryId,
+    Service, ServiceKey, Sourced, TargetPort, Value, Workload, WorkloadKey,
 };
 
 /// Endpoints of each service.
@@ -118,13 +118,16 @@ pub fn pod(n: usize, registry: usize, at: usize) -> Workload {
 fn of_pod(pod: &Workload, origins: &Origins) -> Endpoint {
     Endpoint {
         port_name: "http".into(),
-        locality: pod.locality.clone(),
-        network: pod.network.clone(),
-        cluster: pod.key.cluster().clone(),
         workload: Some(pod.key.clone()),
-        node: pod.node.clone(),
         identity: pod.identity.clone(),
         labels: pod.labels.clone(),
+        place: Place {
+            locality: pod.locality.clone(),
+            network: pod.network.clone(),
+            cluster: pod.key.cluster().clone(),
+            node: pod.node.clone(),
+        }
+        .into(),
         ..Endpoint::new(80, pod.addresses[0].clone(), 8080, origins.clone())
     }
 }
@@ -135,10 +138,14 @@ fn of_vm(n: usize, registry: usize, at: usize) -> Endpoint {
     let origins = origins(registry, "instance", &object, n * 10 + at);
     Endpoint {
         port_name: "http".into(),
-        locality: Locality::new("eu", &format!("eu-{}", at % 3), ""),
-        cluster: REGISTRIES[registry].rsplit('/').next().expect("a provider/cluster").into(),
-        node: Some(node.into()),
         labels: Labels::from_iter([("version", "v1"), ("env", "production"), ("dc", "dc1")]),
+        place: Place {
+            locality: Locality::new("eu", &format!("eu-{}", at % 3), ""),
+            cluster: REGISTRIES[registry].rsplit('/').next().expect("a provider/cluster").into(),
+            node: Some(node.into()),
+            ..Place::default()
+        }
+        .into(),
         ..Endpoint::new(80, Address::Ip(ip(n, registry, at)), 8080, origins)
     }
 }

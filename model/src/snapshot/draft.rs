@@ -269,7 +269,7 @@ fn registrations(set: Option<&EndpointSet>) -> BTreeSet<u64> {
     let endpoints = set.into_iter().flat_map(EndpointSet::endpoints);
     let own = endpoints.filter(|endpoint| endpoint.workload.is_none());
     own.flat_map(|endpoint| {
-        endpoint.addresses().map(|address| address_hash(&endpoint.network, address))
+        endpoint.addresses().map(|address| address_hash(&endpoint.place.network, address))
     })
     .collect()
 }

@@ -230,7 +230,7 @@ impl Snapshot {
                 continue;
             };
             let here = set.endpoints().iter().filter(|endpoint| {
-                endpoint.network == *network && endpoint.addresses().any(|own| own == address)
+                endpoint.place.network == *network && endpoint.addresses().any(|own| own == address)
             });
             for endpoint in here {
                 if let Some(port) = service.port(endpoint.port) {

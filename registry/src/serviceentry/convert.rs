@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use mainstem_model::{
     Address, ClusterAddresses, ClusterId, Endpoint, Hostname, Labels, Locality, NamespaceName,
-    NetworkId, Origins, Port, Protocol, ProtocolHint, RegistryId, Resolution, Service,
-    ServiceAccount, ServiceKey, TargetPort, TlsMode, TrafficDistribution, Visibility, Workload,
-    WorkloadKey,
+    NetworkId, Origins, Place, Port, Protocol, ProtocolHint, RegistryId, Resolution, Service,
+    ServiceAccount, ServiceKey, SharedPlace, TargetPort, TlsMode, TrafficDistribution, Visibility,
+    Workload, WorkloadKey,
 };
 
 use super::check;
@@ -158,8 +158,12 @@ fn listed_endpoints(
     endpoint: &WorkloadEntrySpec,
 ) -> Vec<Arc<Endpoint>> {
     let Some(address) = address(endpoint) else { return Vec::new() };
-    let locality = locality(around, endpoint, &endpoint.labels);
-    let network = network(around, endpoint, &endpoint.labels);
+    let place = SharedPlace::from(Place {
+        cluster: around.cluster.clone(),
+        network: network(around, endpoint, &endpoint.labels),
+        locality: locality(around, endpoint, &endpoint.labels),
+        node: None,
+    });
     let identity = identity(around, &entry.namespace, endpoint);
     let of_port = |port: &ServiceEntryPort| {
         let target = target_port(port, &address, endpoint);
@@ -168,9 +172,7 @@ fn listed_endpoints(
             port_name: port.name.as_str().into(),
             weight: endpoint.weight.max(1),
             tls_mode: tls_mode(endpoint, &endpoint.labels),
-            locality: locality.clone(),
-            network: network.clone(),
-            cluster: around.cluster.clone(),
+            place: place.clone(),
             identity: identity.clone(),
             labels: endpoint.labels.clone(),
             ..Endpoint::new(port16(port.number), address.clone(), target, origins)

@@ -48,6 +48,7 @@ pub fn endpoints_of(service: &Service, workload: &Workload) -> Vec<Endpoint> {
     let Some((first, more)) = workload.addresses.split_first() else { return Vec::new() };
     let more = (!more.is_empty()).then(|| Arc::new(more.to_vec()));
     let origins: Origins = workload.origins.iter().chain(service.origins.iter()).cloned().collect();
+    let place = workload.place();
     let endpoint = |port: &Port| {
         let target = target_port(port, first, workload)?;
         let endpoint = Endpoint::new(port.number, first.clone(), target, origins.clone());
@@ -57,11 +58,8 @@ pub fn endpoints_of(service: &Service, workload: &Workload) -> Vec<Endpoint> {
             weight: workload.weight,
             health: workload.health,
             tls_mode: workload.tls_mode,
-            locality: workload.locality.clone(),
-            network: workload.network.clone(),
-            cluster: workload.key.cluster().clone(),
+            place: place.clone(),
             workload: Some(workload.key.clone()),
-            node: workload.node.clone(),
             identity: workload.identity.clone(),
             labels: workload.labels.clone(),
             ..endpoint

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use mainstem_model::{
-    Address, Endpoint, Health, Labels, Locality, NamespaceName, Port, Protocol, RegistryId,
-    Resolution, Service, ServiceKey, Sourced, TargetPort, TlsMode, Value, Visibility, Workload,
+    Address, Endpoint, Health, Labels, Locality, NamespaceName, Origins, Place, Port, Protocol,
+    RegistryId, Resolution, Service, ServiceKey, Sourced, TargetPort, TlsMode, Value, Visibility,
+    Workload,
 };
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
@@ -93,11 +94,15 @@ fn an_entry_becomes_a_service_with_its_endpoints() {
         port_name: name.into(),
         weight: 3,
         tls_mode: TlsMode::Istio,
-        locality: Locality::parse("us/us-1/a"),
-        network: "n2".into(),
-        cluster: "vm".into(),
         identity: Some("spiffe://cluster.local/ns/shop/sa/db".into()),
         labels: Labels::from_iter([("app", "db")]),
+        place: Place {
+            locality: Locality::parse("us/us-1/a"),
+            network: "n2".into(),
+            cluster: "vm".into(),
+            ..Place::default()
+        }
+        .into(),
         ..Endpoint::new(port, Address::parse("10.0.0.4"), target, origins.clone())
     };
     let set = declared[0].endpoint_set([]);
@@ -184,12 +189,16 @@ fn a_selector_picks_workloads_of_its_namespace_with_all_labels() {
         port_name: "db".into(),
         weight: 2,
         health: Health::Unhealthy,
-        locality: Locality::parse("eu/eu-1"),
-        network: "n1".into(),
-        cluster: "vm".into(),
         workload: Some(sick.key.clone()),
         labels: sick.labels.clone(),
-        ..Endpoint::new(5432, Address::parse("10.0.0.2"), 5432, Arc::from(origins))
+        place: Place {
+            locality: Locality::parse("eu/eu-1"),
+            network: "n1".into(),
+            cluster: "vm".into(),
+            ..Place::default()
+        }
+        .into(),
+        ..Endpoint::new(5432, Address::parse("10.0.0.2"), 5432, Origins::from(origins))
     };
     assert_eq!(set.len(), 1);
     assert!(set.endpoints()[0].same_content(&expected), "{:#?}", set.endpoints()[0]);

@@ -48,13 +48,14 @@ pub(crate) fn groups<'a>(
 ) -> Vec<Group<'a>> {
     let mut places: BTreeMap<(Rank, &Locality), Vec<Member<'_>>> = BTreeMap::new();
     let several_networks = members.windows(2).any(|pair| {
-        pair[0].endpoint.network != pair[1].endpoint.network || pair[1].gateway.is_some()
+        pair[0].endpoint.place.network != pair[1].endpoint.place.network
+            || pair[1].gateway.is_some()
     });
     for member in members {
         let endpoint = member.endpoint;
         let distance = view.distance(service, endpoint);
         let rank = Rank { held: endpoint.held, tier: endpoint.tier, distance };
-        places.entry((rank, &endpoint.locality)).or_default().push(member);
+        places.entry((rank, &endpoint.place.locality)).or_default().push(member);
     }
     for members in places.values_mut() {
         merge_gateways(members);

@@ -69,8 +69,8 @@ pub(crate) fn members<'a>(
     gateways: &'a Gateways,
 ) -> Vec<Member<'a>> {
     let ways = |endpoint: &Endpoint| match &view.network {
-        Some(network) if !gateways.is_empty() && *network != endpoint.network => {
-            gateways.to(&endpoint.network, &endpoint.cluster)
+        Some(network) if !gateways.is_empty() && *network != endpoint.place.network => {
+            gateways.to(&endpoint.place.network, &endpoint.place.cluster)
         }
         _ => Vec::new(),
     };

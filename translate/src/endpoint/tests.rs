@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use mainstem_model as model;
 use mainstem_model::{
     Address, Endpoint, EndpointSet, Health, Labels, Locality, MeshSettings, NetworkGateway,
-    NetworkGatewayKey, Port, Protocol, Resolution, Service, ServiceKey, Snapshot, TargetPort,
-    TrafficDistribution, WorkloadKey,
+    NetworkGatewayKey, Origins, Port, Protocol, Resolution, Service, ServiceKey, Snapshot,
+    TargetPort, TrafficDistribution, WorkloadKey,
 };
 use mainstem_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use mainstem_proto::reflect;
@@ -25,13 +26,13 @@ fn port() -> Port {
 }
 
 fn service() -> Service {
-    let mut service = Service::new(ServiceKey::new("a.com", "n"), Arc::from([]));
+    let mut service = Service::new(ServiceKey::new("a.com", "n"), Origins::default());
     service.ports = vec![port()];
     service
 }
 
 fn endpoint(address: &str) -> Endpoint {
-    Endpoint::new(80, Address::parse(address), 8080, Arc::from([]))
+    Endpoint::new(80, Address::parse(address), 8080, Origins::default())
 }
 
 fn set(endpoints: Vec<Endpoint>) -> EndpointSet {
@@ -48,7 +49,7 @@ fn gateways(gateways: &[(&str, &str, &str)]) -> Gateways {
             address: Address::parse(address),
             port: 15443,
         };
-        draft.put_gateway(Arc::new(NetworkGateway { key, origins: Arc::from([]) }));
+        draft.put_gateway(Arc::new(NetworkGateway { key, origins: Origins::default() }));
     }
     Gateways::of(&draft.finish())
 }
@@ -91,7 +92,9 @@ fn an_assignment_tells_address_health_workload_weight_and_locality() {
     rich.more_addresses = Some(Arc::new(vec![Address::parse("fd00::1")]));
     rich.weight = 3;
     rich.health = Health::Degraded;
-    rich.locality = Locality::new("eu", "eu-1", "");
+    rich.place =
+        model::Place { locality: Locality::new("eu", "eu-1", ""), ..model::Place::default() }
+            .into();
     rich.workload = Some(WorkloadKey::new("c1".into(), "shop".into(), "web-6d4f-x2x9z"));
     rich.labels = Labels::from_iter([("app", "web"), ("pod-template-hash", "6d4f")]);
     let mut held = endpoint("unix:///run/app.sock");
@@ -158,8 +161,12 @@ fn priorities_follow_held_tier_and_distance_without_gaps() {
     let mut service = service();
     service.distribution = TrafficDistribution::PreferSameNode;
     let at = |address: &str, locality: &str, node: &str| Endpoint {
-        locality: Locality::parse(locality),
-        node: Some(node.into()),
+        place: model::Place {
+            locality: Locality::parse(locality),
+            node: Some(node.into()),
+            ..model::Place::default()
+        }
+        .into(),
         ..endpoint(address)
     };
     let mut second_tier = at("10.0.0.5", "eu/eu-1/a", "n1");
@@ -199,7 +206,7 @@ fn priorities_follow_held_tier_and_distance_without_gaps() {
 fn a_node_local_service_has_the_endpoints_of_the_clients_node() {
     let service = Service { node_local: true, ..service() };
     let on = |address: &str, node: Option<&str>| Endpoint {
-        node: node.map(Into::into),
+        place: model::Place { node: node.map(Into::into), ..model::Place::default() }.into(),
         ..endpoint(address)
     };
     let endpoints =
@@ -215,9 +222,13 @@ fn a_node_local_service_has_the_endpoints_of_the_clients_node() {
 #[test]
 fn gateways_stand_in_for_endpoints_of_other_networks() {
     let there = |address: &str, network: &str, cluster: &str, weight| Endpoint {
-        network: network.into(),
-        cluster: cluster.into(),
         weight,
+        place: model::Place {
+            network: network.into(),
+            cluster: cluster.into(),
+            ..model::Place::default()
+        }
+        .into(),
         ..endpoint(address)
     };
     let mut ill = there("10.0.0.9", "east", "e1", 100);
@@ -254,7 +265,10 @@ fn gateways_stand_in_for_endpoints_of_other_networks() {
 
 #[test]
 fn an_address_that_two_networks_share_occurs_once() {
-    let in_network = |network: &str| Endpoint { network: network.into(), ..endpoint("10.0.0.1") };
+    let in_network = |network: &str| Endpoint {
+        place: model::Place { network: network.into(), ..model::Place::default() }.into(),
+        ..endpoint("10.0.0.1")
+    };
     let endpoints = set(vec![in_network("a"), in_network("b")]);
     let view = EndpointView::default();
     let bytes = load_assignment(&service(), &port(), Some(&endpoints), &view, &Gateways::default());
@@ -265,7 +279,8 @@ fn an_address_that_two_networks_share_occurs_once() {
 fn weights_of_a_priority_sum_to_32_bits_at_most() {
     let heavy = |address: &str, zone: &str, weight| Endpoint {
         weight,
-        locality: Locality::new("eu", zone, ""),
+        place: model::Place { locality: Locality::new("eu", zone, ""), ..model::Place::default() }
+            .into(),
         ..endpoint(address)
     };
     let endpoints = vec![

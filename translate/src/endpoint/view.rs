@@ -83,13 +83,13 @@ impl EndpointView {
     /// nearest. What counts, from the widest on: network, region, zone and, for
     /// the same node, subzone and node; each only if all before it agree.
     pub(crate) fn distance(&self, service: &Service, endpoint: &Endpoint) -> u8 {
-        let (Some(here), there) = (&self.locality, &endpoint.locality) else { return 0 };
+        let (Some(here), there) = (&self.locality, &endpoint.place.locality) else { return 0 };
         let agreements = [
-            self.network.as_ref().is_none_or(|network| *network == endpoint.network),
+            self.network.as_ref().is_none_or(|network| *network == endpoint.place.network),
             here.region() == there.region(),
             here.zone() == there.zone(),
             here.subzone() == there.subzone(),
-            self.node.is_some() && self.node == endpoint.node,
+            self.node.is_some() && self.node == endpoint.place.node,
         ];
         let steps = match service.distribution {
             TrafficDistribution::Unset => &[],

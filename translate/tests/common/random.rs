@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use mainstem_model::{
     Address, ClusterId, Draft, Health, Labels, Locality, MeshSettings, NetworkGateway,
-    NetworkGatewayKey, OutboundPolicy, OutboundTrafficPolicy, Protocol, Proxy, Resolution, Service,
-    ServiceKey, Snapshot, TimeSpan, TrafficDistribution, Visibility, WorkloadKey,
+    NetworkGatewayKey, Origins, OutboundPolicy, OutboundTrafficPolicy, Place, Protocol, Proxy,
+    Resolution, Service, ServiceKey, Snapshot, TimeSpan, TrafficDistribution, Visibility,
+    WorkloadKey,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -41,7 +42,7 @@ impl Change {
             Self::Workload(workload) => draft.put_workload(Arc::from(workload)),
             Self::NoWorkload(key) => draft.remove_workload(&key),
             Self::Gateway(key, true) => {
-                draft.put_gateway(Arc::new(NetworkGateway { key, origins: Arc::from([]) }));
+                draft.put_gateway(Arc::new(NetworkGateway { key, origins: Origins::default() }));
             }
             Self::Gateway(key, false) => draft.remove_gateway(&key),
             Self::Mesh(mesh) => draft.set_mesh(*mesh),
@@ -217,15 +218,18 @@ fn some_endpoint() -> impl Strategy<Value = mainstem_model::Endpoint> {
             let (held, tier, weight) = rank;
             mainstem_model::Endpoint {
                 health,
-                network: network.into(),
-                cluster: cluster.into(),
-                locality: Locality::parse(locality),
-                node: node.map(Into::into),
                 held,
                 tier,
                 weight,
                 workload: workload
                     .map(|name| WorkloadKey::new(cluster.into(), "shop".into(), name)),
+                place: Place {
+                    network: network.into(),
+                    cluster: cluster.into(),
+                    locality: Locality::parse(locality),
+                    node: node.map(Into::into),
+                }
+                .into(),
                 ..endpoint(port, address)
             }
         },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainstem_model::{
     Address, Endpoint, Health, Labels, Locality, NetworkId, NodeName, ObjectRef, Origin, Origins,
-    Protocol, Rejected, Sourced, TlsMode,
+    Place, Protocol, Rejected, SharedPlace, Sourced, TlsMode,
 };
 
 use super::{Context, INSTANCE, labels, revision};
@@ -75,10 +75,7 @@ fn contribute(
         weight,
         health,
         tls_mode: TlsMode::default(),
-        locality: locality(instance),
-        network: network(instance).unwrap_or_else(|| context.config.network.clone()),
-        cluster: context.config.cluster.clone(),
-        node: Some(NodeName::from(instance.node.node.as_str())),
+        place: place(context, instance),
         labels: labels::labels(service, &context.config.tag_separators),
         ..Endpoint::new(port, address, target_port, origins(context, instance, object))
     };
@@ -92,6 +89,17 @@ fn contribute(
     }))
 }
 
+fn place(context: Context<'_>, instance: &Instance) -> SharedPlace {
+    let config = context.config;
+    Place {
+        cluster: config.cluster.clone(),
+        network: network(instance).unwrap_or_else(|| config.network.clone()),
+        locality: locality(instance),
+        node: Some(NodeName::from(instance.node.node.as_str())),
+    }
+    .into()
+}
+
 fn origins(context: Context<'_>, instance: &Instance, object: &ObjectRef) -> Origins {
     let checks = instance.checks.iter().map(|check| check.modify_index);
     let newest = checks
@@ -99,7 +107,7 @@ fn origins(context: Context<'_>, instance: &Instance, object: &ObjectRef) -> Ori
         .max()
         .unwrap_or_default();
     let origin = Origin { registry: context.registry.clone(), object: object.clone() };
-    Arc::from([Sourced { origin, revision: revision(newest) }])
+    Origins::from([Sourced { origin, revision: revision(newest) }])
 }
 
 fn selects(select: &Selector, instance: &Instance) -> bool {

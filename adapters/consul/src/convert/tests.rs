@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value as Json, json};
 
-use mainstem_model::{Health, Labels, Locality, TlsMode};
+use mainstem_model::{Health, Labels, Locality, Place, TlsMode};
 
 use super::*;
 use crate::api::RawInstance;
@@ -78,10 +78,6 @@ fn an_instance_becomes_an_endpoint_with_all_that_it_says() {
         port_name: "http-web".into(),
         weight: 7,
         tls_mode: TlsMode::Istio,
-        locality: Locality::new("eu", "eu-1", ""),
-        network: "dmz".into(),
-        cluster: "vm".into(),
-        node: Some("n1".into()),
         labels: Labels::from_iter([
             ("network", "dmz"),
             ("port-name", "http-web"),
@@ -89,6 +85,13 @@ fn an_instance_becomes_an_endpoint_with_all_that_it_says() {
             ("service-port", "80"),
             ("version", "v1"),
         ]),
+        place: Place {
+            locality: Locality::new("eu", "eu-1", ""),
+            network: "dmz".into(),
+            cluster: "vm".into(),
+            node: Some("n1".into()),
+        }
+        .into(),
         ..Endpoint::new(
             80,
             Address::parse("10.0.0.1"),
@@ -103,10 +106,13 @@ fn an_instance_becomes_an_endpoint_with_all_that_it_says() {
 fn what_an_instance_does_not_say_comes_from_its_node_and_the_configuration() {
     let made = endpoint(json!({}));
     let expected = Endpoint {
-        locality: Locality::new("dc1", "", ""),
-        network: "vpc".into(),
-        cluster: "vm".into(),
-        node: Some("n1".into()),
+        place: Place {
+            locality: Locality::new("dc1", "", ""),
+            network: "vpc".into(),
+            cluster: "vm".into(),
+            node: Some("n1".into()),
+        }
+        .into(),
         ..Endpoint::new(
             0,
             Address::parse("10.0.0.9"),
@@ -176,7 +182,7 @@ fn an_address_is_the_nearest_one_known(
 #[case(json!({"Node": {"Meta": {"zone": "z"}}}), "dc1/z")]
 #[case(json!({"Service": {"Locality": null}}), "dc1")]
 fn a_locality_is_the_nearest_one_known(#[case] over: Json, #[case] locality: &str) {
-    assert_eq!(endpoint(over).locality.to_string(), locality);
+    assert_eq!(endpoint(over).place.locality.to_string(), locality);
 }
 
 #[rstest]

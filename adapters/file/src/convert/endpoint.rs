@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mainstem_model::{Address, Endpoint, Port, Service, TargetPort};
+use mainstem_model::{Address, Endpoint, Place, Port, Service, SharedPlace, TargetPort};
 use mainstem_registry::{FieldPath, Problems};
 
 use super::service::number;
@@ -46,6 +46,12 @@ fn of_ports(
     let Some((first, more)) = addresses.split_first() else { return Vec::new() };
     let more = (!more.is_empty()).then(|| Arc::new(more.to_vec()));
     let identity = around.identity_of(&spec.service_account, service.namespace());
+    let place = SharedPlace::from(Place {
+        cluster: around.entries.cluster.clone(),
+        network: around.network(&spec.network),
+        locality: around.locality(&spec.locality),
+        node: (!spec.node.is_empty()).then(|| spec.node.as_str().into()),
+    });
     let mut endpoint = |port: &Port| {
         let target = target(port, first, spec, field, problems)?;
         let base = Endpoint::new(port.number, first.clone(), target, service.origins.clone());
@@ -55,10 +61,7 @@ fn of_ports(
             weight,
             health: health(spec.health),
             tls_mode: tls_mode(spec.tls_mode, &spec.labels, identity.as_ref()),
-            locality: around.locality(&spec.locality),
-            network: around.network(&spec.network),
-            cluster: around.entries.cluster.clone(),
-            node: (!spec.node.is_empty()).then(|| spec.node.as_str().into()),
+            place: place.clone(),
             identity: identity.clone(),
             labels: spec.labels.clone(),
             ..base

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mainstem_model::{
-    Address, Endpoint, EndpointSet, Health, Labels, Locality, Port, Protocol, RegistryId,
+    Address, Endpoint, EndpointSet, Health, Labels, Locality, Place, Port, Protocol, RegistryId,
     Resolution, Service, ServiceKey, Sourced, TargetPort, TlsMode, TrafficDistribution, Visibility,
     Workload, WorkloadKey,
 };
@@ -94,20 +94,28 @@ endpoints:
 
     let endpoint = |port, name: &str, address: &str, target| Endpoint {
         port_name: name.into(),
-        locality: Locality::parse("eu/eu-1"),
-        network: "n1".into(),
-        cluster: "static".into(),
+        place: Place {
+            locality: Locality::parse("eu/eu-1"),
+            network: "n1".into(),
+            cluster: "static".into(),
+            ..Place::default()
+        }
+        .into(),
         ..Endpoint::new(port, Address::parse(address), target, origins())
     };
     let first = |endpoint| Endpoint {
         weight: 2,
         health: Health::Degraded,
         tls_mode: TlsMode::Istio,
-        locality: Locality::parse("us/us-1/a"),
-        network: "n2".into(),
-        node: Some("host-1".into()),
         identity: Some("spiffe://cluster.local/ns/shop/sa/orders".into()),
         labels: Labels::from_iter([("version", "1.10")]),
+        place: Place {
+            locality: Locality::parse("us/us-1/a"),
+            network: "n2".into(),
+            cluster: "static".into(),
+            node: Some("host-1".into()),
+        }
+        .into(),
         ..endpoint
     };
     let more = Some(Arc::new(vec![Address::parse("fd00::5")]));

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mainstem_model::{
-    Address, Endpoint, Health, Labels, Locality, NetworkId, NodeName, Origins, PortName, Workload,
+    Address, Endpoint, Health, Labels, NetworkId, NodeName, Origins, Place, PortName, SharedPlace,
+    Workload,
 };
 
 use super::{Settings, augmented};
@@ -45,7 +46,7 @@ pub(crate) fn from_slices<'s>(
             slice.ports.iter().filter_map(|port| service_port(service, port)).collect();
         for found in &slice.endpoints {
             let Some(health) = health(service, found.condition) else { continue };
-            let Some(place) = Place::of(settings, found, around) else { continue };
+            let Some(place) = Host::of(settings, found, around) else { continue };
             let at = |&(port, name, target): &(u16, &PortName, u16)| {
                 place.endpoint(found.address, (port, name, target), health, origins)
             };
@@ -75,18 +76,12 @@ fn health(service: &Service, condition: Condition) -> Option<Health> {
 }
 
 /// What an endpoint has from where it runs.
-enum Place<'a> {
+enum Host<'a> {
     Pod(&'a Workload),
-    Elsewhere {
-        locality: Locality,
-        labels: Labels,
-        node: Option<NodeName>,
-        settings: &'a Settings,
-        network: &'a NetworkId,
-    },
+    Elsewhere { place: SharedPlace, labels: Labels },
 }
 
-impl<'a> Place<'a> {
+impl<'a> Host<'a> {
     fn of(
         settings: &'a Settings,
         found: &SliceEndpoint,
@@ -105,7 +100,9 @@ impl<'a> Place<'a> {
         let network = around.network;
         let own = Labels::default();
         let labels = augmented(&own, &settings.cluster, network, &locality, node.as_ref());
-        Some(Self::Elsewhere { locality, labels, node, settings, network })
+        let place =
+            Place { cluster: settings.cluster.clone(), network: network.clone(), locality, node };
+        Some(Self::Elsewhere { place: place.into(), labels })
     }
 
     fn endpoint(
@@ -123,23 +120,15 @@ impl<'a> Place<'a> {
         match self {
             Self::Pod(workload) => Endpoint {
                 tls_mode: workload.tls_mode,
-                locality: workload.locality.clone(),
-                network: workload.network.clone(),
-                cluster: workload.key.cluster().clone(),
+                place: workload.place(),
                 workload: Some(workload.key.clone()),
-                node: workload.node.clone(),
                 identity: workload.identity.clone(),
                 labels: workload.labels.clone(),
                 ..bare
             },
-            Self::Elsewhere { locality, labels, node, settings, network } => Endpoint {
-                locality: locality.clone(),
-                network: (*network).clone(),
-                cluster: settings.cluster.clone(),
-                node: node.clone(),
-                labels: labels.clone(),
-                ..bare
-            },
+            Self::Elsewhere { place, labels } => {
+                Endpoint { place: place.clone(), labels: labels.clone(), ..bare }
+            }
         }
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn service_entry(
         endpoint.labels = augmented(
             &endpoint.labels,
             &settings.cluster,
-            &endpoint.network,
-            &endpoint.locality,
+            &endpoint.place.network,
+            &endpoint.place.locality,
             None,
         );
     }

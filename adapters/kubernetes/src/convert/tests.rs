@@ -206,8 +206,8 @@ fn an_endpoint_has_what_its_pod_has_named_or_found_by_address() {
         let found = world.endpoints(&web(json!({})), &[of_http(json!([endpoint]))]).remove(0);
         assert_eq!(found.identity, Some("spiffe://cluster.local/ns/shop/sa/web".into()));
         assert_eq!(found.tls_mode, TlsMode::Istio);
-        assert_eq!(found.locality, Locality::new("", "z1", ""));
-        assert_eq!((found.network.as_str(), found.cluster.as_str()), ("net", "eu"));
+        assert_eq!(found.place.locality, Locality::new("", "z1", ""));
+        assert_eq!((found.place.network.as_str(), found.place.cluster.as_str()), ("net", "eu"));
         assert_eq!(found.workload.map(|key| key.name().to_owned()), Some("p".to_owned()));
         let labels: Vec<_> = found.labels.iter().collect();
         let expected = [
@@ -234,7 +234,7 @@ fn an_endpoint_without_a_pod_is_where_its_node_is() {
     let world = World::default().with_node("n1", "z1");
     let slice = of_http(json!([{ "addresses": ["192.0.2.1"], "nodeName": "n1" }]));
     let found = world.endpoints(&web(json!({})), &[slice]).remove(0);
-    assert_eq!(found.locality, Locality::new("", "z1", ""));
+    assert_eq!(found.place.locality, Locality::new("", "z1", ""));
     assert_eq!((found.identity, found.tls_mode), (None, TlsMode::Disabled));
 }
 

@@ -1,6 +1,6 @@
 //! What policies make of shared services.
 
-use mainstem_model::{ClusterId, Health, RegistryId};
+use mainstem_model::{ClusterId, Health, Place, RegistryId};
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 
@@ -165,7 +165,7 @@ proptest! {
         let registries = ["consul/dc1", "file/a", "kubernetes/home"];
         let shares = [("consul/dc1".into(), percent), ("file/a".into(), 100 - percent)].into();
         // Apart, so that none is the other's.
-        let b: Vec<_> = b.into_iter().map(|e| Endpoint { network: "b".into(), ..e }).collect();
+        let b: Vec<_> = b.into_iter().map(|e| Endpoint { place: Place { network: "b".into(), ..Place::default() }.into(), ..e }).collect();
         let mut said = Said::default()
             .service("kubernetes/home", web("kubernetes/home", &["80 http"]))
             .endpoints("consul/dc1", set(WEB, a))
@@ -174,7 +174,7 @@ proptest! {
         let merged = said.merged(&registries);
         let healthy = |network: &str| -> f64 {
             let set = merged.endpoints.as_ref().unwrap();
-            let of = set.endpoints().iter().filter(|e| e.network.as_str() == network);
+            let of = set.endpoints().iter().filter(|e| e.place.network.as_str() == network);
             of.filter(|e| e.health == Health::Healthy).map(|e| f64::from(e.weight)).sum()
         };
         let (of_a, of_b) = (healthy(""), healthy("b"));
