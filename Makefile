@@ -1,9 +1,9 @@
 # The one door to the project: `make help` lists what it opens.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-network bench lint fmt docs
+.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-grpc tools-network bench lint fmt docs
 
 # The first is the one that tests use unless they name another.
-ENVOY_VERSIONS := 1.40.0 1.37.0
+ENVOY_VERSIONS := 1.40.0 1.39.3 1.38.3 1.37.0 1.36.4
 
 CARGO := cargo
 # Crates with benchmarks.
@@ -22,7 +22,7 @@ test: tools ## run every test, against real servers
 test-all: export MAINSTEM_TEST_MATRIX := full
 test-all: test ## the same with the whole matrix of faults and versions
 
-tools: tools-envoy tools-kubernetes tools-consul tools-network ## fetch and build the real servers into .tools/ (about 10 minutes, once)
+tools: tools-envoy tools-kubernetes tools-consul tools-grpc tools-network ## fetch and build the real servers into .tools/ (about 10 minutes, once)
 
 tools-envoy: ## Envoy alone
 	@./scripts/tools envoy $(ENVOY_VERSIONS)
@@ -32,6 +32,9 @@ tools-kubernetes: ## etcd, kube-apiserver and kube-controller-manager alone
 
 tools-consul: ## Consul alone
 	@./scripts/tools consul
+
+tools-grpc: ## gRPC clients of Python and Node.js alone
+	@./scripts/tools grpc
 
 tools-network: ## iptables and iproute2, which network namespace tests need
 	@./scripts/tools network

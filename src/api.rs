@@ -231,7 +231,7 @@ pub struct Proxy {
     pub stream: u64,
     /// `name.namespace`, as its node id says.
     pub name: String,
-    /// `sidecar` or `router`.
+    /// `sidecar`, `router` or `grpc`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The cluster that it runs in.

@@ -69,7 +69,7 @@ enum Command {
     ///
     /// Prints everything that is wrong, with file, line and column, and fails if anything is.
     Validate(validate::Validate),
-    /// Write the bootstrap configuration of an Envoy
+    /// Write the bootstrap configuration of an Envoy or a gRPC client
     Bootstrap(Box<bootstrap::Bootstrap>),
     /// Write the JSON Schema of the configuration file, for editors
     Schema,

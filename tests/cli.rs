@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use mainstem_test_support::{Envoy, EnvoyVersion};
 use pretty_assertions::assert_eq;
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// `mainstem ARGS` in an environment of its own.
 fn mainstem(args: &[&str]) -> Command {
@@ -177,11 +177,48 @@ async fn every_bootstrap_is_accepted_by_envoy(#[case] args: &[&str]) {
         let args: Vec<&str> = ["bootstrap", "-o", form].iter().chain(args).copied().collect();
         let output = run(&args);
         assert!(output.status.success(), "{}", stderr(&output));
-        for version in EnvoyVersion::ALL {
+        for version in EnvoyVersion::matrix() {
             let accepted = Envoy::validate(&stdout(&output), version).await;
             assert_eq!(accepted, Ok(()), "envoy {}", version.number());
         }
     }
+}
+
+#[test]
+fn a_bootstrap_for_a_grpc_client_names_the_servers_in_order() {
+    let servers = "127.0.0.1:15010,[fd00::1]:15010";
+    let output = run(&[
+        "bootstrap",
+        "--grpc",
+        "--name",
+        "app-1",
+        "--namespace",
+        "shop",
+        "--xds-address",
+        servers,
+    ]);
+    let bootstrap: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let server = |uri: &str| {
+        json!({
+            "server_uri": uri,
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": ["xds_v3", "fail_on_data_errors"],
+        })
+    };
+    assert_eq!(
+        bootstrap,
+        json!({
+            "xds_servers": [server("127.0.0.1:15010"), server("[fd00::1]:15010")],
+            "node": {
+                "id": "sidecar~127.0.0.1~app-1.shop~shop.svc.cluster.local",
+                "cluster": "app-1.shop",
+                "locality": {"region": "", "zone": "", "sub_zone": ""},
+                "metadata": {"GENERATOR": "grpc", "INSTANCE_IPS": "127.0.0.1", "NAMESPACE": "shop"},
+            },
+        })
+    );
+    let output = run(&["bootstrap", "--grpc", "--name", "app-1", "--delta"]);
+    assert!(!output.status.success() && stderr(&output).contains("--delta"), "{}", stderr(&output));
 }
 
 #[test]
@@ -208,7 +245,7 @@ fn a_bootstrap_says_who_the_proxy_is() {
     let bootstrap: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         bootstrap["node"],
-        serde_json::json!({
+        json!({
             "id": "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",
             "cluster": "web-1.shop",
             "metadata": {

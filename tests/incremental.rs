@@ -211,6 +211,11 @@ fn say(aggregate: &mut Aggregate, registry: RegistryId, update: RegistryUpdate) 
     aggregate.publish(&dirty);
 }
 
+fn grpc(mut proxy: Proxy) -> Proxy {
+    proxy.metadata.generator = Some("grpc".to_owned());
+    proxy
+}
+
 fn proxies() -> Vec<Proxy> {
     let proxy = |id: &str, interception: &str| {
         let metadata = json!({ "CLUSTER_ID": "home", "INTERCEPTION_MODE": interception });
@@ -223,6 +228,8 @@ fn proxies() -> Vec<Proxy> {
         proxy("sidecar~10.1.0.3~w3.shop~shop.svc.cluster.local", "NONE"),
         proxy("sidecar~10.1.0.9~w9.elsewhere~elsewhere.svc.cluster.local", "REDIRECT"),
         proxy("router~10.1.0.8~gateway.shop~shop.svc.cluster.local", "REDIRECT"),
+        grpc(proxy("sidecar~10.1.0.7~app.shop~shop.svc.cluster.local", "NONE")),
+        grpc(proxy("sidecar~10.1.0.6~app.elsewhere~elsewhere.svc.cluster.local", "NONE")),
     ]
 }
 

@@ -199,6 +199,11 @@ impl Proxy {
         self.metadata.interception_mode.unwrap_or_default()
     }
 
+    /// Whether it is a gRPC client that follows xDS itself, without a proxy.
+    pub fn is_grpc(&self) -> bool {
+        self.metadata.generator.as_deref() == Some("grpc")
+    }
+
     /// Its workload's labels as it claims them.
     pub fn labels(&self) -> Labels {
         self.metadata.labels.clone().unwrap_or_default()

@@ -184,13 +184,18 @@ fn endpoint(endpoint: &model::Endpoint) -> api::Endpoint {
     }
 }
 
+/// What the client is: a gRPC client stands for no proxy.
+fn kind_of(proxy: &model::Proxy) -> String {
+    if proxy.is_grpc() { "grpc".to_owned() } else { proxy.kind.to_string() }
+}
+
 /// A connected client; what its node says beyond its id comes from `proxy`.
 pub fn proxy(status: ClientStatus, proxy: Option<model::Proxy>) -> api::Proxy {
     let known = proxy.as_ref();
     api::Proxy {
         stream: status.stream,
         name: known.map(|p| format!("{}.{}", p.name, p.namespace)).unwrap_or_default(),
-        kind: known.map(|p| p.kind.to_string()).unwrap_or_default(),
+        kind: known.map(kind_of).unwrap_or_default(),
         cluster: known.map(|p| p.cluster.to_string()).unwrap_or_default(),
         peer: status.peer.map(|peer| peer.to_string()),
         agent: status.agent,

@@ -1,4 +1,4 @@
-//! `mainstem bootstrap`: what an Envoy needs to know before it can ask.
+//! `mainstem bootstrap`: what an Envoy, or a gRPC client, needs to know before it can ask.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -55,9 +55,15 @@ pub struct Bootstrap {
     /// How traffic gets into the proxy
     #[arg(long, value_enum, default_value_t)]
     interception: Interception,
-    /// The control plane's xDS server
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15010", env = "MAINSTEM_XDS")]
-    xds_address: String,
+    /// The control plane's xDS server; several replicas are separated by commas
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:15010",
+        env = "MAINSTEM_XDS"
+    )]
+    xds_address: Vec<String>,
     /// The port of Envoy's own admin interface, on loopback; 0 takes any
     #[arg(long, value_name = "PORT", default_value_t = 15000)]
     admin_port: u16,
@@ -67,6 +73,9 @@ pub struct Bootstrap {
     /// Get the state of the world on each change
     #[arg(long)]
     sotw: bool,
+    /// For a gRPC client without a proxy: the JSON that GRPC_XDS_BOOTSTRAP names
+    #[arg(long, conflicts_with_all = ["kind", "interception", "admin_port", "delta", "sotw", "output"])]
+    grpc: bool,
     /// YAML or JSON
     #[arg(long, short, value_enum, default_value_t)]
     output: Form,
@@ -113,6 +122,9 @@ impl Bootstrap {
     /// # Errors
     /// When the node or the address makes no sense.
     pub fn run(&self) -> anyhow::Result<()> {
+        if self.grpc {
+            return output::json(&self.for_grpc()?);
+        }
         let bootstrap = self.build()?;
         match self.output {
             Form::Yaml => output::yaml(&bootstrap),
@@ -139,6 +151,22 @@ impl Bootstrap {
             },
             "static_resources": {"clusters": [self.xds_cluster()?]},
         }))
+    }
+
+    /// The bootstrap as gRPC's clients read it, all of which speak SotW alone.
+    fn for_grpc(&self) -> anyhow::Result<Value> {
+        let server = |(host, port): (&str, u16)| {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            json!({
+                "server_uri": format!("{host}:{port}"),
+                "channel_creds": [{"type": "insecure"}],
+                // What Mainstem removes was removed on purpose: a registry that fails
+                // removes nothing.
+                "server_features": ["xds_v3", "fail_on_data_errors"],
+            })
+        };
+        let servers: Vec<Value> = self.xds_servers()?.into_iter().map(server).collect();
+        Ok(json!({ "xds_servers": servers, "node": self.node()? }))
     }
 
     fn node_id(&self) -> String {
@@ -169,7 +197,8 @@ impl Bootstrap {
             "metadata": self.metadata(&proxy),
         });
         let locality = Locality::parse(&self.locality);
-        if !locality.is_unknown() {
+        // Node.js wants one of a gRPC client, be it empty.
+        if !locality.is_unknown() || self.grpc {
             node["locality"] = json!({
                 "region": locality.region(),
                 "zone": locality.zone(),
@@ -192,8 +221,12 @@ impl Bootstrap {
         let mut metadata = json!({
             "NAMESPACE": proxy.namespace,
             "INSTANCE_IPS": ips.join(","),
-            "INTERCEPTION_MODE": mode,
         });
+        if self.grpc {
+            metadata["GENERATOR"] = json!("grpc");
+        } else {
+            metadata["INTERCEPTION_MODE"] = json!(mode);
+        }
         let optional = [
             ("CLUSTER_ID", self.cluster.as_ref()),
             ("NETWORK", self.network.as_ref()),
@@ -210,23 +243,31 @@ impl Bootstrap {
         metadata
     }
 
+    /// Host and port of each xDS server.
+    fn xds_servers(&self) -> anyhow::Result<Vec<(&str, u16)>> {
+        let servers = self.xds_address.iter().map(|address| {
+            host_and_port(address)
+                .with_context(|| format!("{address:?} is not HOST:PORT of an xDS server"))
+        });
+        servers.collect()
+    }
+
     fn xds_cluster(&self) -> anyhow::Result<Value> {
-        let address = self.xds_address.trim_start_matches("http://");
-        let (host, port) = address
-            .rsplit_once(':')
-            .and_then(|(host, port)| {
-                Some((host.trim_matches(['[', ']']), port.parse::<u16>().ok()?))
-            })
-            .with_context(|| format!("{address:?} is not HOST:PORT of an xDS server"))?;
+        let servers = self.xds_servers()?;
         // Names are followed where they lead; an IP address has nothing to resolve.
-        let kind = if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" };
+        let resolved = servers.iter().all(|(host, _)| host.parse::<IpAddr>().is_ok());
+        let kind = if resolved { "STATIC" } else { "STRICT_DNS" };
+        let endpoints: Vec<Value> = servers
+            .into_iter()
+            .map(|(host, port)| json!({"endpoint": {"address": socket(host, port)}}))
+            .collect();
         Ok(json!({
             "name": XDS_CLUSTER,
             "type": kind,
             "connect_timeout": "1s",
             "load_assignment": {
                 "cluster_name": XDS_CLUSTER,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(host, port)}}]}],
+                "endpoints": [{"lb_endpoints": endpoints}],
             },
             // gRPC needs HTTP/2, which Envoy assumes of nobody. The pings notice a
             // control plane whose host vanished without a word.
@@ -245,6 +286,11 @@ impl Bootstrap {
             },
         }))
     }
+}
+
+fn host_and_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.trim_start_matches("http://").rsplit_once(':')?;
+    Some((host.trim_matches(['[', ']']), port.parse().ok()?))
 }
 
 fn socket(address: &str, port: u16) -> Value {

@@ -16,8 +16,15 @@ pub fn proxy(node: &Node, cluster: &ClusterId) -> Result<Proxy, Refusal> {
         .as_ref()
         .map(|locality| Locality::new(&locality.region, &locality.zone, &locality.sub_zone));
     let metadata = node.metadata.as_ref().map_or(Json::Null, json_of_struct);
-    Proxy::parse(&node.id, metadata, locality.unwrap_or_default(), cluster)
-        .map_err(|error| Refusal::InvalidNode(format!("{error}; `mainstem bootstrap` writes one")))
+    let mut proxy = Proxy::parse(&node.id, metadata, locality.unwrap_or_default(), cluster)
+        .map_err(|error| {
+            Refusal::InvalidNode(format!("{error}; `mainstem bootstrap` writes one"))
+        })?;
+    // gRPC's clients of all languages begin so: `gRPC C-core linux`, `gRPC Go`, …
+    if node.user_agent_name.starts_with("gRPC") && proxy.metadata.generator.is_none() {
+        proxy.metadata.generator = Some("grpc".to_owned());
+    }
+    Ok(proxy)
 }
 
 fn json_of_struct(from: &Struct) -> Json {
@@ -76,6 +83,19 @@ mod tests {
         assert_eq!(proxy.interception(), Interception::None);
         assert_eq!(proxy.labels().get("app"), Some("web"));
         assert_eq!(proxy.metadata.pod_ports.unwrap()[0].container_port, 8080);
+    }
+
+    #[test]
+    fn a_grpc_client_is_known_by_its_user_agent_unless_it_says_what_it_wants() {
+        let is_grpc = |user_agent: &str, metadata: Json| {
+            let id = "sidecar~10.0.0.1~web.shop~x";
+            let json = json!({"id": id, "user_agent_name": user_agent, "metadata": metadata});
+            proxy(&node(&json), &"home".into()).unwrap().is_grpc()
+        };
+        assert!(is_grpc("gRPC C-core linux", json!({})));
+        assert!(is_grpc("", json!({"GENERATOR": "grpc"})));
+        assert!(!is_grpc("envoy", json!({})));
+        assert!(!is_grpc("gRPC Node Pure JS", json!({"GENERATOR": "api"})));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use futures::future::BoxFuture;
 use mainstem_translate::{Attached, Kind, Moment, Resource as Translated};
 use mainstem_xds::{
-    Changes, Lookup, Name, NameSet, Resource, ResourceView, SetVersion, TypeUrl, Version,
+    Changes, Lookup, Name, NameSet, Resource, ResourceFailure, ResourceView, SetVersion, TypeUrl,
+    Version,
 };
 
 use super::{Shared, Wake};
@@ -39,6 +40,17 @@ impl View {
     /// The moment shown, if it may be told.
     fn told(&self) -> Option<&Moment> {
         self.shown.as_ref().filter(|shown| shown.ready).map(|shown| &*shown.moment)
+    }
+
+    /// What is said of a name that means nothing. gRPC takes the mere lack of what
+    /// it never had for a delay, and its calls would wait 15 seconds.
+    fn absent(&self, name: &str) -> Lookup {
+        let proxy = self.attached.proxy();
+        if !proxy.is_grpc() {
+            return Lookup::Absent;
+        }
+        let message = format!("nothing of the name {name:?} is visible in {}", proxy.namespace);
+        Lookup::Failed(ResourceFailure { code: tonic::Code::NotFound, message: message.into() })
     }
 
     /// Everything that there is now, and everything that was asked for before.
@@ -88,7 +100,8 @@ impl ResourceView for View {
             self.asked.borrow_mut().insert((type_url.clone(), name.into()));
             return Lookup::Loading;
         };
-        moment.view(kind).get(name).map_or(Lookup::Absent, |found| Lookup::Found(sendable(found)))
+        let found = moment.view(kind).get(name);
+        found.map_or_else(|| self.absent(name), |found| Lookup::Found(sendable(found)))
     }
 
     fn list(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Arc<Resource>> + '_> {

@@ -61,6 +61,18 @@ impl Mainstem {
         self.scratch.write("mainstem.yaml", config.to_string());
     }
 
+    /// Ends it as a rolling restart does, and waits until it has ended.
+    pub async fn stop(&self) {
+        self.process.terminate();
+        self.process.wait_exit(TIMEOUT).await;
+    }
+
+    /// Starts it again at the same addresses, and waits until it is ready.
+    pub async fn start_again(&self) {
+        self.process.restart();
+        self.ready().await;
+    }
+
     /// Waits until every registry has synced or passed its deadline.
     pub async fn ready(&self) {
         self.until_ok("/ready").await;
@@ -127,10 +139,14 @@ impl Mainstem {
         .await;
     }
 
-    /// An Envoy bootstrap as `mainstem bootstrap ARGS` prints it.
+    /// A bootstrap as `mainstem bootstrap ARGS` prints it; for this control plane,
+    /// unless `args` say for which.
     pub fn bootstrap(&self, args: &[&str]) -> String {
+        let own = ["--xds-address".to_owned(), self.xds.to_string()];
+        let named = args.contains(&"--xds-address");
         let output = Command::new(env!("CARGO_BIN_EXE_mainstem"))
-            .args(["bootstrap", "--xds-address", &self.xds.to_string()])
+            .arg("bootstrap")
+            .args(own.iter().filter(|_| !named))
             .args(args)
             .output()
             .expect("the binary under test starts");

@@ -294,6 +294,36 @@ impl Sidecar {
     pub async fn updates(&self) -> u64 {
         self.envoy.stats("update_success$").await.values().sum()
     }
+
+    /// The dynamic resources that it holds, in order, without versions and times.
+    /// The node's address differs from host to host and stands in no resource of
+    /// a sidecar without services of its own.
+    pub async fn content(&self) -> BTreeSet<String> {
+        content(&self.envoy.config_dump().await)
+    }
+}
+
+fn content(dump: &Value) -> BTreeSet<String> {
+    const KINDS: [(&str, &str); 4] = [
+        ("dynamic_active_clusters", "cluster"),
+        ("dynamic_route_configs", "route_config"),
+        ("dynamic_endpoint_configs", "endpoint_config"),
+        ("dynamic_listeners", "active_state"),
+    ];
+    let sections: Vec<&Value> = dump["configs"].as_array().into_iter().flatten().collect();
+    let mut found = BTreeSet::new();
+    for (list, field) in KINDS {
+        let resources = sections.iter().flat_map(|section| section[list].as_array()).flatten();
+        for resource in resources {
+            let mut body = resource[field].clone();
+            if let Some(fields) = body.as_object_mut() {
+                fields.remove("version_info");
+                fields.remove("last_updated");
+            }
+            found.insert(format!("{field} {body}"));
+        }
+    }
+    found
 }
 
 /// What has to hold for a while: asked again and again during `span`.

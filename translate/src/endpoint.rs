@@ -12,12 +12,12 @@ mod network;
 mod view;
 
 use bytes::Bytes;
-use mainstem_model::{Address, Endpoint, EndpointSet, Port, Resolution, Service};
+use mainstem_model::{Address, Endpoint, EndpointSet, Health, Port, Resolution, Service};
 
 pub(crate) use network::Gateways;
-pub(crate) use view::{EndpointView, Needs, Place};
+pub(crate) use view::{Audience, EndpointView, Needs, Place};
 
-use crate::names;
+use crate::{grpc, names};
 
 /// The load assignment of a service port that is served by EDS.
 ///
@@ -31,7 +31,7 @@ pub(crate) fn load_assignment(
 ) -> Bytes {
     let of_port = endpoints.map_or(&[][..], |set| set.of_port(port.number));
     let reachable = of_port.iter().filter(|endpoint| {
-        on_node(service, endpoint, view) && !matches!(endpoint.address, Address::Host(_))
+        on_node(service, endpoint, view) && is_assignable(endpoint, view.audience)
     });
     let members = network::members(reachable, view, gateways);
     encoded(service, port, &arrange::groups(service, members, view), view)
@@ -55,6 +55,7 @@ pub(crate) fn inlined(
         Address::Host(host) => !host.is_wildcard(),
         Address::Unix(_) => false,
     });
+    let resolvable = resolvable.filter(|endpoint| is_of_use(endpoint, view.audience));
     let members = network::members(resolvable, view, gateways);
     let mut groups = arrange::groups(service, members, view);
     if only_first {
@@ -71,7 +72,22 @@ fn encoded(
     view: &EndpointView,
 ) -> Bytes {
     let name = names::outbound(port.number, service.hostname());
-    encode::load_assignment(&name, groups, view.describe)
+    encode::load_assignment(&name, groups, view.audience)
+}
+
+/// Whether an endpoint can stand in a load assignment that travels by EDS.
+fn is_assignable(endpoint: &Endpoint, audience: Audience) -> bool {
+    let readable = match endpoint.address {
+        Address::Ip(_) => true,
+        Address::Unix(_) => audience != Audience::Grpc,
+        Address::Host(_) => false,
+    };
+    readable && is_of_use(endpoint, audience)
+}
+
+/// Envoy is told of endpoints that take no traffic; gRPC would only leave them out.
+fn is_of_use(endpoint: &Endpoint, audience: Audience) -> bool {
+    audience != Audience::Grpc || matches!(endpoint.health, Health::Healthy | Health::Degraded)
 }
 
 /// Whether a client on the view's node may use the endpoint.
@@ -79,10 +95,17 @@ fn on_node(service: &Service, endpoint: &Endpoint, view: &EndpointView) -> bool 
     !service.node_local || endpoint.place.node.is_some() && endpoint.place.node == view.node
 }
 
-/// How proxies find the service's endpoints in fact: a client-side service all
+/// How clients find the service's endpoints in fact: a client-side service all
 /// of whose endpoints are host names is resolved by the proxy.
-pub(crate) fn resolution(service: &Service, endpoints: Option<&EndpointSet>) -> Resolution {
+pub(crate) fn resolution(
+    service: &Service,
+    endpoints: Option<&EndpointSet>,
+    audience: Audience,
+) -> Resolution {
     let endpoints = endpoints.map_or(&[][..], EndpointSet::endpoints);
+    if audience == Audience::Grpc {
+        return grpc::resolution(service, endpoints);
+    }
     let all_names = endpoints.iter().all(|e| matches!(e.address, Address::Host(_)));
     match service.resolution {
         Resolution::ClientSide if !endpoints.is_empty() && all_names => Resolution::Dns,

@@ -22,6 +22,7 @@
 
 mod cluster;
 mod endpoint;
+mod grpc;
 mod kind;
 mod listener;
 mod message;

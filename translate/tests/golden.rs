@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::bootstrap::{bootstrap, json_of};
-use common::{endpoint, endpoints, port, proxy, service, told, workload};
+use common::{Told, endpoint, endpoints, grpc, port, proxy, service, told, workload};
 use mainstem_model::{
     Address, Endpoint, Health, Labels, Locality, MeshSettings, NetworkGateway, NetworkGatewayKey,
     Origins, Place, Protocol, Proxy, Resolution, Snapshot, WorkloadKey,
@@ -86,15 +86,22 @@ fn shop() -> Arc<Snapshot> {
 
 /// Bodies by type and name, after Envoy has accepted them.
 async fn accepted(proxy: Proxy) -> Value {
-    let scopes = Scopes::new(Settings::default(), shop());
-    let attached = scopes.attach(proxy.clone());
-    let told = told(&attached);
-    for version in EnvoyVersion::ALL {
+    let told = everything(proxy.clone());
+    for version in EnvoyVersion::matrix() {
         let bootstrap = bootstrap(&proxy, &told);
         assert_eq!(Envoy::validate(&bootstrap, version).await, Ok(()), "{}", version.number());
     }
+    by_type(&told)
+}
+
+fn everything(proxy: Proxy) -> Told {
+    let scopes = Scopes::new(Settings::default(), shop());
+    told(&scopes.attach(proxy))
+}
+
+fn by_type(told: &Told) -> Value {
     let mut types: Map<String, Value> = Map::new();
-    for ((kind, name), body) in &told {
+    for ((kind, name), body) in told {
         let of_kind = types.entry(format!("{kind:?}")).or_insert_with(|| json!({}));
         of_kind[name] = json_of(*kind, body);
     }
@@ -127,4 +134,22 @@ async fn a_sidecar_without_interception() {
 async fn a_router() {
     let proxy = proxy("router~10.1.0.9~gw-1.shop~x", "c1", json!({"NETWORK": "vms"}));
     insta::assert_json_snapshot!(accepted(proxy).await);
+}
+
+#[test]
+fn a_grpc_client() {
+    let id = format!("sidecar~10.1.0.7~app-1.shop~{SHOP}");
+    let told = everything(proxy(&id, "c1", json!({"GENERATOR": "grpc"})));
+    grpc::assert_accepted(&told);
+    let mut types = by_type(&told);
+    // One of each will do: the others differ by names alone.
+    for (kind, names) in types.as_object_mut().unwrap() {
+        if kind != "LoadAssignment" {
+            names
+                .as_object_mut()
+                .unwrap()
+                .retain(|name, _| name.contains("web.shop.svc") && name.contains("80"));
+        }
+    }
+    insta::assert_json_snapshot!(types);
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::random::{Change, after, change, mesh, proxies};
-use common::{Told, told};
+use common::{Told, grpc, told};
 use mainstem_model::{MeshSettings, Snapshot};
 use mainstem_proto::envoy::config::route::v3::RouteConfiguration;
 use mainstem_translate::{Attached, Kind, Moment, Scopes, Settings};
@@ -118,6 +118,9 @@ proptest! {
                 assert_same(&told(&client.attached), &expected);
                 prop_assert_eq!(versions(&client.attached), versions(&fresh));
                 assert_domains_are_unique(&expected);
+                if client.attached.proxy().is_grpc() {
+                    grpc::assert_accepted(&expected);
+                }
             }
             prop_assert_eq!(scopes.counts().scopes, {
                 let all: Vec<_> =

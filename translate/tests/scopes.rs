@@ -10,7 +10,8 @@ use common::mesh::*;
 use common::random::Change;
 use common::{endpoint, proxy, workload};
 use mainstem_model::{
-    Address, Endpoint, Health, Locality, Place, Protocol, Sourced, TrafficDistribution, Visibility,
+    Address, Endpoint, Health, Locality, Place, Protocol, Resolution, Sourced, TrafficDistribution,
+    Visibility,
 };
 use mainstem_translate::{Attached, Kind};
 use pretty_assertions::assert_eq;
@@ -140,4 +141,68 @@ fn a_pods_locality_and_node_count_where_the_proxy_says_nothing() {
     assert_eq!(first(&attached), ["a", "b"]);
     mesh.change(vec![Change::Workload(Box::new(pod))]);
     assert_eq!(first(&attached), ["b"]);
+}
+
+fn grpc_client() -> mainstem_model::Proxy {
+    sidecar_with(json!({"GENERATOR": "grpc"}))
+}
+
+#[test]
+fn a_grpc_client_finds_a_service_by_all_its_names_and_an_alias_leads_where_it_stands_for() {
+    let mut web = one_port(WEB, 80, Protocol::Grpc, "10.0.0.1");
+    web.aliases = ["www.example.com".into()].into();
+    let mut mesh = Mesh::of(vec![
+        put(web),
+        put(one_port("*.wild.example.com", 80, Protocol::Http, "")),
+        put(one_port("db.shop.svc.cluster.local", 53, Protocol::Udp, "")),
+    ]);
+    let client = mesh.scopes.attach(grpc_client());
+    let names = |kind| names(&client, kind);
+    let expected = ["web.shop.svc.cluster.local:80", "web.shop.svc:80", "web.shop:80", "web:80"];
+    assert_eq!(names(Kind::Listener), [&expected[..], &["www.example.com:80"]].concat());
+    let wild = "outbound|80||*.wild.example.com";
+    let cluster = "outbound|80||web.shop.svc.cluster.local";
+    for kind in [Kind::Route, Kind::Cluster, Kind::LoadAssignment] {
+        assert_eq!(names(kind), [wild, cluster], "{kind:?}");
+    }
+
+    let mut store = one_port("store.shop.svc.cluster.local", 80, Protocol::Http, "");
+    store.resolution = Resolution::Alias;
+    store.alias_of = Some(WEB.into());
+    mesh.change(vec![put(store)]);
+    let listener = read(&client, Kind::Listener, "store:80");
+    assert_eq!(
+        listener["api_listener"]["api_listener"]["rds"]["route_config_name"],
+        "outbound|80||web.shop.svc.cluster.local"
+    );
+}
+
+#[test]
+fn a_grpc_client_resolves_a_name_only_where_no_endpoint_has_an_address() {
+    let mut mesh = Mesh::of(vec![
+        put(one_port(WEB, 80, Protocol::Grpc, "10.0.0.1")),
+        endpoints(WEB, vec![endpoint(80, "edge.example.com")]),
+    ]);
+    let client = mesh.scopes.attach(grpc_client());
+    let kind = |client: &Attached| {
+        text(&read(client, Kind::Cluster, "outbound|80||web.shop.svc.cluster.local")["type"])
+    };
+    assert_eq!(kind(&client), "LOGICAL_DNS");
+    assert_eq!(names(&client, Kind::LoadAssignment), [""; 0]);
+    mesh.change(vec![endpoints(
+        WEB,
+        vec![endpoint(80, "10.1.0.7"), endpoint(80, "edge.example.com")],
+    )]);
+    assert_eq!(kind(&client), "EDS");
+    assert_eq!(names(&client, Kind::LoadAssignment).len(), 1);
+}
+
+#[test]
+fn an_endpoint_change_touches_one_load_assignment_of_a_grpc_client_too() {
+    let mut mesh = Mesh::of(vec![put(one_port(WEB, 80, Protocol::Grpc, "10.0.0.1"))]);
+    let client = mesh.scopes.attach(grpc_client());
+    let before = client.moment();
+    mesh.change(vec![endpoints(WEB, vec![endpoint(80, "10.1.0.7")])]);
+    let expected = vec!["outbound|80||web.shop.svc.cluster.local".to_owned()];
+    assert_eq!(changes(&client.moment(), &before), [(Kind::LoadAssignment, expected)].into());
 }

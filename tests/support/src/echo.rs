@@ -1,12 +1,17 @@
-//! A workload: an HTTP server that answers with its name.
+//! A workload: an HTTP and gRPC server that answers with its name.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::vec::IntoIter;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use futures::stream::{self, Iter};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -18,6 +23,9 @@ use crate::network::NetNs;
 
 /// Answers every request, HTTP/1.1 or HTTP/2 without TLS, with its name as the
 /// body. Runs on a thread of its own, so a test may pause tokio's clock.
+///
+/// A gRPC call of any unary method is answered with one message of which the
+/// name is all bytes, whatever status is set.
 ///
 /// The answer's headers tell what arrived: `x-backend` (its name), `x-path`,
 /// `x-host` (the authority), `x-version` and `x-peer` (the caller's address).
@@ -113,7 +121,26 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-fn answer(state: &State, peer: SocketAddr, request: &Request<Incoming>) -> Response<String> {
+/// A whole body, with trailers if need be.
+type Body = StreamBody<Iter<IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+fn body(frames: Vec<Frame<Bytes>>) -> Body {
+    let frames: Vec<_> = frames.into_iter().map(Ok).collect();
+    StreamBody::new(stream::iter(frames))
+}
+
+/// One gRPC message, uncompressed, and success.
+fn grpc_body(message: &str) -> Body {
+    let length = u32::try_from(message.len()).expect("names are short");
+    let mut data = vec![0];
+    data.extend(length.to_be_bytes());
+    data.extend(message.as_bytes());
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    body(vec![Frame::data(data.into()), Frame::trailers(trailers)])
+}
+
+fn answer(state: &State, peer: SocketAddr, request: &Request<Incoming>) -> Response<Body> {
     state.requests.fetch_add(1, Ordering::SeqCst);
     let header_host = request.headers().get(http::header::HOST);
     let host = match (request.uri().authority(), header_host) {
@@ -121,6 +148,13 @@ fn answer(state: &State, peer: SocketAddr, request: &Request<Incoming>) -> Respo
         (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
         (None, None) => String::new(),
     };
+    let content_type = request.headers().get(CONTENT_TYPE);
+    if content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        return Response::builder()
+            .header(CONTENT_TYPE, "application/grpc")
+            .body(grpc_body(&state.name))
+            .expect("these headers are well-formed");
+    }
     Response::builder()
         .status(state.status.load(Ordering::SeqCst))
         .header("x-backend", &state.name)
@@ -128,7 +162,7 @@ fn answer(state: &State, peer: SocketAddr, request: &Request<Incoming>) -> Respo
         .header("x-host", host)
         .header("x-version", format!("{:?}", request.version()))
         .header("x-peer", peer.to_string())
-        .body(state.name.clone())
+        .body(body(vec![Frame::data(state.name.clone().into())]))
         .expect("what arrived as a header may leave as one")
 }
 
@@ -169,6 +203,21 @@ mod tests {
 
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.headers()["x-version"], "HTTP/2.0");
+    }
+
+    #[tokio::test]
+    async fn it_answers_a_grpc_call_with_its_name_as_the_message() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let backend = EchoBackend::start("red");
+        let client = Client::builder().http2_prior_knowledge().build().unwrap();
+
+        let url = format!("http://{}/any.Service/Method", backend.address());
+        let request = client.post(url).header("content-type", "application/grpc+proto");
+        let answer = request.body(vec![0; 5]).send().await.unwrap();
+
+        assert_eq!(answer.headers()["content-type"], "application/grpc");
+        assert_eq!(answer.bytes().await.unwrap(), "\0\0\0\0\x03red");
+        assert_eq!(backend.requests(), 1);
     }
 
     #[tokio::test]

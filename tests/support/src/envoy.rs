@@ -21,10 +21,19 @@ pub struct EnvoyVersion(&'static str);
 impl EnvoyVersion {
     /// The one that tests use unless they name another; `ENVOY_BIN` replaces it.
     pub const DEFAULT: Self = Self("1.40.0");
-    /// The oldest that proxies of this project are promised to work with.
-    pub const V1_37: Self = Self("1.37.0");
-    /// All, newest first.
-    pub const ALL: [Self; 2] = [Self::DEFAULT, Self::V1_37];
+    /// The oldest that this project promises to work with.
+    pub const OLDEST: Self = Self("1.36.4");
+    /// All, newest first: the last patch of each release.
+    pub const ALL: [Self; 5] =
+        [Self::DEFAULT, Self("1.39.3"), Self("1.38.3"), Self("1.37.0"), Self::OLDEST];
+    /// The newest and the oldest.
+    pub const ENDS: [Self; 2] = [Self::DEFAULT, Self::OLDEST];
+
+    /// The versions for a test whose whole matrix is for `make test-all`: all of
+    /// them there, else the newest and the oldest.
+    pub fn matrix() -> Vec<Self> {
+        if tools::full_matrix() { Self::ALL.to_vec() } else { Self::ENDS.to_vec() }
+    }
 
     /// Its number.
     pub fn number(self) -> &'static str {

@@ -123,6 +123,11 @@ impl Process {
         }
     }
 
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
     /// Ends it at once (SIGKILL) and reaps it.
     pub fn kill9(&self) {
         let mut child = self.child.lock();

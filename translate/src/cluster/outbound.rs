@@ -14,9 +14,9 @@ use prost::Message;
 
 use super::metadata;
 use super::options::{UpstreamHttp, balanced, base, original_destination, speaking};
-use crate::endpoint::{self, EndpointView, Gateways};
+use crate::endpoint::{self, Audience, EndpointView, Gateways};
 use crate::message::{ads, duration};
-use crate::names;
+use crate::{grpc, names};
 
 /// What of a client its outbound clusters depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +35,7 @@ impl OutboundView {
         service: &Service,
         endpoints: Option<&EndpointSet>,
     ) -> Resolution {
-        match endpoint::resolution(service, endpoints) {
+        match endpoint::resolution(service, endpoints, self.endpoints.audience) {
             Resolution::Passthrough if !self.original_destination => Resolution::ClientSide,
             resolution => resolution,
         }
@@ -58,6 +58,10 @@ pub(crate) fn outbound(
         return None;
     }
     let resolution = view.resolution(service, endpoints);
+    if view.endpoints.audience == Audience::Grpc {
+        let view = &view.endpoints;
+        return grpc::cluster(service, port, resolution, endpoints, view, gateways, mesh);
+    }
     let name = names::outbound(port.number, service.hostname());
     let inlined = |one| endpoint::inlined(service, port, endpoints, &view.endpoints, gateways, one);
     let cluster = match resolution {

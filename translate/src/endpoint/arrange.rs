@@ -6,18 +6,23 @@ use mainstem_model::{Health, Locality, NetworkGatewayKey, Service};
 use rustc_hash::FxHashSet;
 
 use super::network::Member;
-use super::view::EndpointView;
+use super::view::{Audience, EndpointView};
 
 /// Which members are used first. Derived order: lexicographic, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     /// What the withdrawal guard keeps comes last.
     held: bool,
+    /// For gRPC, which knows no degraded endpoints: they come after healthy ones.
+    degraded: bool,
     /// The merge policy's tier.
     tier: u8,
     /// How far away it is, where that matters.
     distance: u8,
 }
+
+/// The members by rank and locality.
+type Places<'a> = BTreeMap<(Rank, &'a Locality), Vec<Member<'a>>>;
 
 /// Members of one priority and locality.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) struct Group<'a> {
     /// From 0 on, without gaps.
     pub priority: u32,
     pub locality: &'a Locality,
+    /// The weight of each member, where a group has only members of one weight.
+    pub share: Option<u32>,
     /// The sum of the members' weights.
     pub weight: u32,
     pub members: Vec<(Member<'a>, u32)>,
@@ -46,7 +53,8 @@ pub(crate) fn groups<'a>(
     members: Vec<Member<'a>>,
     view: &EndpointView,
 ) -> Vec<Group<'a>> {
-    let mut places: BTreeMap<(Rank, &Locality), Vec<Member<'_>>> = BTreeMap::new();
+    let grpc = view.audience == Audience::Grpc;
+    let mut places: Places<'_> = BTreeMap::new();
     let several_networks = members.windows(2).any(|pair| {
         pair[0].endpoint.place.network != pair[1].endpoint.place.network
             || pair[1].gateway.is_some()
@@ -54,7 +62,8 @@ pub(crate) fn groups<'a>(
     for member in members {
         let endpoint = member.endpoint;
         let distance = view.distance(service, endpoint);
-        let rank = Rank { held: endpoint.held, tier: endpoint.tier, distance };
+        let degraded = grpc && endpoint.health == Health::Degraded;
+        let rank = Rank { held: endpoint.held, degraded, tier: endpoint.tier, distance };
         places.entry((rank, &endpoint.place.locality)).or_default().push(member);
     }
     for members in places.values_mut() {
@@ -64,7 +73,24 @@ pub(crate) fn groups<'a>(
     if several_networks {
         drop_repeated(&mut places);
     }
-    prioritise(places)
+    let groups = prioritise(places);
+    if grpc { groups.into_iter().flat_map(by_share).collect() } else { groups }
+}
+
+/// gRPC balances over a locality's endpoints without looking at their weights,
+/// but by the weights of localities: endpoints of each weight get a group, in
+/// ascending order.
+fn by_share(group: Group<'_>) -> Vec<Group<'_>> {
+    let mut shares: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+    for (member, weight) in group.members {
+        shares.entry(weight).or_default().push((member, weight));
+    }
+    let (priority, locality) = (group.priority, group.locality);
+    let groups = shares.into_iter().map(|(share, members)| {
+        let weight = members.iter().fold(0u32, |sum, (_, weight)| sum.saturating_add(*weight));
+        Group { priority, locality, share: Some(share), weight, members }
+    });
+    groups.collect()
 }
 
 /// Makes one member of all that go through the same gateway with the same health.
@@ -84,7 +110,7 @@ fn merge_gateways(members: &mut Vec<Member<'_>>) {
     members.extend(merged.into_values());
 }
 
-fn drop_repeated(places: &mut BTreeMap<(Rank, &Locality), Vec<Member<'_>>>) {
+fn drop_repeated(places: &mut Places<'_>) {
     let mut seen = FxHashSet::default();
     for members in places.values_mut() {
         members.retain(|member| {
@@ -95,8 +121,8 @@ fn drop_repeated(places: &mut BTreeMap<(Rank, &Locality), Vec<Member<'_>>>) {
     places.retain(|_, members| !members.is_empty());
 }
 
-fn prioritise<'a>(places: BTreeMap<(Rank, &'a Locality), Vec<Member<'a>>>) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::with_capacity(places.len());
+fn prioritise(places: Places<'_>) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::with_capacity(places.len());
     let mut before: Option<(Rank, u32)> = None;
     let divisors = divisors(&places);
     for ((rank, locality), members) in places {
@@ -112,14 +138,14 @@ fn prioritise<'a>(places: BTreeMap<(Rank, &'a Locality), Vec<Member<'a>>>) -> Ve
         });
         let members: Vec<_> = weighted.collect();
         let weight = members.iter().fold(0u32, |sum, (_, weight)| sum.saturating_add(*weight));
-        groups.push(Group { priority, locality, weight, members });
+        groups.push(Group { priority, locality, share: None, weight, members });
     }
     groups
 }
 
 /// What weights are divided by, per rank: Envoy refuses a priority whose
 /// weights sum to more than 32 bits.
-fn divisors(places: &BTreeMap<(Rank, &Locality), Vec<Member<'_>>>) -> BTreeMap<Rank, u64> {
+fn divisors(places: &Places<'_>) -> BTreeMap<Rank, u64> {
     let mut sums: BTreeMap<Rank, (u128, u64)> = BTreeMap::new();
     for ((rank, _), members) in places {
         let (sum, count) = sums.entry(*rank).or_default();

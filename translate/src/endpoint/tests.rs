@@ -104,7 +104,7 @@ fn an_assignment_tells_address_health_workload_weight_and_locality() {
         built(
             &service(),
             vec![rich, held],
-            &EndpointView { describe: true, ..EndpointView::default() }
+            &EndpointView { audience: Audience::IstioProxy, ..EndpointView::default() }
         ),
         json!({
             "cluster_name": "outbound|80||a.com",
@@ -139,6 +139,10 @@ fn an_assignment_tells_address_health_workload_weight_and_locality() {
     );
 }
 
+fn resolved(endpoints: Option<&EndpointSet>) -> Resolution {
+    resolution(&service(), endpoints, Audience::Envoy)
+}
+
 #[test]
 fn host_names_are_left_out_of_eds_and_alone_make_a_dns_cluster() {
     let mixed = set(vec![endpoint("db.example.com"), endpoint("10.0.0.1")]);
@@ -150,10 +154,10 @@ fn host_names_are_left_out_of_eds_and_alone_make_a_dns_cluster() {
         &Gateways::default(),
     );
     assert_eq!(summary(&bytes), ["10.0.0.1 p0 - 1"]);
-    assert_eq!(resolution(&service(), Some(&mixed)), Resolution::ClientSide);
+    assert_eq!(resolved(Some(&mixed)), Resolution::ClientSide);
     let names = set(vec![endpoint("db.example.com")]);
-    assert_eq!(resolution(&service(), Some(&names)), Resolution::Dns);
-    assert_eq!(resolution(&service(), Some(&set(vec![]))), Resolution::ClientSide);
+    assert_eq!(resolved(Some(&names)), Resolution::Dns);
+    assert_eq!(resolved(Some(&set(vec![]))), Resolution::ClientSide);
 }
 
 #[test]
@@ -185,7 +189,7 @@ fn priorities_follow_held_tier_and_distance_without_gaps() {
         network: Some("".into()),
         locality: Some(Locality::parse("eu/eu-1/a")),
         node: Some("n1".into()),
-        describe: false,
+        audience: Audience::Envoy,
     };
     let bytes =
         load_assignment(&service, &port(), Some(&set(endpoints)), &view, &Gateways::default());
@@ -312,4 +316,91 @@ fn a_logical_dns_assignment_has_one_endpoint() {
     };
     assert_eq!(summary(&one(true)), ["a.example.com p0 - 1"]);
     assert_eq!(summary(&one(false)), ["a.example.com p0 - 1", "b.example.com p0 - 1"]);
+}
+
+fn grpc() -> EndpointView {
+    EndpointView { audience: Audience::Grpc, ..EndpointView::default() }
+}
+
+/// `priority zone/subzone weight: addresses` of each group.
+fn groups_of(value: &Value) -> Vec<String> {
+    let groups = value["endpoints"].as_array().into_iter().flatten();
+    let line = |group: &Value| {
+        let part = |name: &str| group["locality"][name].as_str().unwrap_or_default().to_owned();
+        let members = group["lb_endpoints"].as_array().into_iter().flatten();
+        let addresses: Vec<String> = members
+            .map(|member| {
+                assert_eq!(member["health_status"], "HEALTHY");
+                let endpoint = &member["endpoint"];
+                let further = endpoint["additional_addresses"].as_array().into_iter().flatten();
+                let all = std::iter::once(&endpoint["address"])
+                    .chain(further.map(|one| &one["address"]))
+                    .map(|one| one["socket_address"]["address"].as_str().unwrap());
+                all.collect::<Vec<_>>().join("+")
+            })
+            .collect();
+        let priority = group["priority"].as_u64().unwrap_or_default();
+        let weight = &group["load_balancing_weight"];
+        format!(
+            "p{priority} {}/{} {weight}: {}",
+            part("zone"),
+            part("sub_zone"),
+            addresses.join(" ")
+        )
+    };
+    groups.map(line).collect()
+}
+
+#[test]
+fn grpc_gets_degraded_and_held_endpoints_as_healthy_ones_of_later_priorities_and_no_ill_ones() {
+    let with = |address, health, held| Endpoint { health, held, ..endpoint(address) };
+    let all = vec![
+        with("10.0.0.1", Health::Healthy, true),
+        with("10.0.0.2", Health::Degraded, false),
+        with("10.0.0.3", Health::Healthy, false),
+        with("10.0.0.4", Health::Unhealthy, false),
+        with("10.0.0.5", Health::Draining, false),
+    ];
+    assert_eq!(
+        groups_of(&built(&service(), all, &grpc())),
+        ["p0 / 1: 10.0.0.3", "p1 / 1: 10.0.0.2", "p2 / 1: 10.0.0.1"]
+    );
+}
+
+#[test]
+fn grpc_gets_weights_of_endpoints_as_weights_of_localities() {
+    let with = |address, weight, locality: &str| Endpoint {
+        weight,
+        place: model::Place { locality: Locality::parse(locality), ..model::Place::default() }
+            .into(),
+        ..endpoint(address)
+    };
+    let all = vec![
+        with("10.0.0.1", 1, "eu/a"),
+        with("10.0.0.2", 5, "eu/a"),
+        with("10.0.0.3", 1, "eu/a"),
+        with("10.0.0.4", 5, "eu/b/x"),
+    ];
+    assert_eq!(
+        groups_of(&built(&service(), all, &grpc())),
+        ["p0 a/ 2: 10.0.0.1 10.0.0.3", "p0 a/~5 5: 10.0.0.2", "p0 b/x~5 5: 10.0.0.4"]
+    );
+}
+
+#[test]
+fn grpc_gets_every_address_once_and_only_ip_addresses() {
+    let dual = |address, more: &[&str]| Endpoint {
+        more_addresses: Some(Arc::new(more.iter().map(|ip| Address::parse(ip)).collect())),
+        ..endpoint(address)
+    };
+    let all = vec![
+        dual("10.0.0.1", &["fd00::1", "10.0.0.2", "10.0.0.1"]),
+        dual("10.0.0.2", &["fd00::1", "fd00::2"]),
+        endpoint("unix:///run/s"),
+        endpoint("a.example.com"),
+    ];
+    assert_eq!(
+        groups_of(&built(&service(), all, &grpc())),
+        ["p0 / 2: 10.0.0.1+fd00::1 10.0.0.2+fd00::2"]
+    );
 }

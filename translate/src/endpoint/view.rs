@@ -62,17 +62,39 @@ pub(crate) struct EndpointView {
     pub locality: Option<Locality>,
     /// None where it does not matter, or is unknown.
     pub node: Option<NodeName>,
-    /// Whether endpoints name their workloads for Istio's telemetry, which only
-    /// Istio's own proxy reads; it makes an endpoint three times as long.
-    pub describe: bool,
+    /// For whom it is.
+    pub audience: Audience,
+}
+
+/// Who reads a load assignment, as far as it makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Audience {
+    /// Envoy as released.
+    #[default]
+    Envoy,
+    /// Istio's proxy, whose telemetry reads an endpoint's workload; nobody else
+    /// does, and it makes an endpoint three times as long.
+    IstioProxy,
+    /// A proxyless gRPC client. See [`grpc`](crate::grpc).
+    Grpc,
+}
+
+impl Audience {
+    pub(crate) fn of(proxy: &Proxy) -> Self {
+        match proxy.metadata.istio_version {
+            _ if proxy.is_grpc() => Self::Grpc,
+            Some(_) => Self::IstioProxy,
+            None => Self::Envoy,
+        }
+    }
 }
 
 impl EndpointView {
     /// The view from `place` on `service`.
-    pub(crate) fn of(service: &Service, place: &Place, describe: bool) -> Self {
+    pub(crate) fn of(service: &Service, place: &Place, audience: Audience) -> Self {
         let needs = Needs::of(service);
         Self {
-            describe,
+            audience,
             network: Some(place.network.clone()),
             locality: needs.locality.then(|| place.locality.clone()),
             node: if needs.node { place.node.clone() } else { None },

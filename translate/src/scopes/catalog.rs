@@ -29,8 +29,28 @@ pub(crate) struct CatalogKey {
     /// A service's addresses are those of the client's own cluster, if there are any.
     pub cluster: ClusterId,
     pub domain: Option<SearchDomain>,
+    pub reception: Reception,
+}
+
+/// How a client's calls come to be directed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reception {
+    /// By interception: they still know where they were going.
+    Intercepted,
+    /// By listeners that bind this address.
+    Bound(IpAddr),
+    /// By the client itself, which asks for what it calls by name (gRPC).
+    Proxyless,
+}
+
+impl CatalogKey {
     /// Where listeners bind, if nothing is intercepted.
-    pub bound: Option<IpAddr>,
+    pub(crate) fn bound(&self) -> Option<IpAddr> {
+        match self.reception {
+            Reception::Bound(ip) => Some(ip),
+            Reception::Intercepted | Reception::Proxyless => None,
+        }
+    }
 }
 
 /// A host name, and whether its address is that of another cluster only.

@@ -9,10 +9,12 @@ use super::memo::UnitView;
 use super::recipe::{Changes, Context, Recipe, edits};
 use super::state::Edit;
 use crate::cluster::{self, OutboundView};
+use crate::endpoint::Audience;
 use crate::{Kind, Resource, names, visible};
 
-/// The clusters of the services that a client sees, `BlackHoleCluster` and,
-/// where connections still know where they were going, `PassthroughCluster`.
+/// The clusters of the services that a client sees; for proxies also
+/// `BlackHoleCluster` and, where connections still know where they were going,
+/// `PassthroughCluster`.
 pub(super) struct OutboundClusters {
     namespace: NamespaceName,
     view: OutboundView,
@@ -89,6 +91,9 @@ impl Recipe for OutboundClusters {
         let services = context.visible(&self.namespace).all;
         let mut all: Vec<_> =
             services.iter().flat_map(|service| self.of_service(context, service)).collect();
+        if self.view.endpoints.audience == Audience::Grpc {
+            return all;
+        }
         let mesh = context.snapshot.mesh();
         all.push(context.resource(Kind::Cluster, names::BLACK_HOLE, cluster::black_hole(mesh)));
         if self.view.original_destination {

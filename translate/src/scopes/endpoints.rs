@@ -8,7 +8,7 @@ use super::memo::UnitView;
 use super::recipe::{Changes, Context, Recipe, edits};
 use super::state::Edit;
 use crate::cluster::OutboundView;
-use crate::endpoint::{self, EndpointView, Needs, Place};
+use crate::endpoint::{self, Audience, EndpointView, Needs, Place};
 use crate::{Kind, Resource, names, visible};
 
 /// Which services a scope of load assignments is about.
@@ -26,7 +26,7 @@ pub(super) struct Endpoints {
     namespace: NamespaceName,
     original_destination: bool,
     reach: Reach,
-    describe: bool,
+    audience: Audience,
     /// The view of [`Reach::Far`], one for all its services.
     far: Arc<UnitView>,
 }
@@ -36,15 +36,15 @@ impl Endpoints {
         namespace: NamespaceName,
         original_destination: bool,
         reach: Reach,
-        describe: bool,
+        audience: Audience,
     ) -> Self {
         let network = match &reach {
             Reach::Far(network) => network.clone(),
             Reach::Near(_) => None,
         };
-        let view = EndpointView { network, describe, ..EndpointView::default() };
+        let view = EndpointView { network, audience, ..EndpointView::default() };
         let far = Arc::new(UnitView::Endpoints(view));
-        Self { namespace, original_destination, reach, describe, far }
+        Self { namespace, original_destination, reach, audience, far }
     }
 
     /// The service, if its endpoints are this scope's to serve.
@@ -52,7 +52,7 @@ impl Endpoints {
         let near = matches!(self.reach, Reach::Near(_));
         let view = OutboundView {
             original_destination: self.original_destination,
-            endpoints: EndpointView::default(),
+            endpoints: EndpointView { audience: self.audience, ..EndpointView::default() },
         };
         let endpoints = snapshot.endpoints(&service.key).map(|set| &**set);
         Needs::of(service).any() == near
@@ -68,7 +68,7 @@ impl Endpoints {
         match &self.reach {
             Reach::Far(_) => self.far.clone(),
             Reach::Near(place) => {
-                Arc::new(UnitView::Endpoints(EndpointView::of(service, place, self.describe)))
+                Arc::new(UnitView::Endpoints(EndpointView::of(service, place, self.audience)))
             }
         }
     }

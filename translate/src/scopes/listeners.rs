@@ -80,7 +80,7 @@ impl OutboundListeners {
         unit: Unit,
     ) -> Option<Arc<Resource>> {
         let mesh = context.snapshot.mesh();
-        let bind = catalog.key().bound.map_or(Bind::Intercepted, Bind::To);
+        let bind = catalog.key().bound().map_or(Bind::Intercepted, Bind::To);
         let body = match unit {
             Unit::Wildcard(port) | Unit::Own(_, port) if self.closed.contain(port) => None,
             Unit::Wildcard(port) if bind == Bind::Intercepted && is_virtual(port, mesh) => None,
@@ -107,7 +107,7 @@ impl Recipe for OutboundListeners {
             catalog.services().flat_map(|service| self.units(&catalog, service)).collect();
         let mut all: Vec<_> =
             units.into_iter().filter_map(|unit| self.build_unit(context, &catalog, unit)).collect();
-        if catalog.key().bound.is_none() {
+        if catalog.key().bound().is_none() {
             let body = listener::virtual_outbound(self.view, context.snapshot.mesh());
             all.push(context.resource(Kind::Listener, names::VIRTUAL_OUTBOUND, body));
         }

@@ -6,28 +6,43 @@ use mainstem_model::{
     ChangeSet, Interception, NamespaceName, NetworkId, Proxy, ProxyType, Service, Snapshot,
 };
 
-use super::catalog::CatalogKey;
+use super::catalog::{CatalogKey, Reception};
 use super::clusters::{InboundClusters, OutboundClusters};
 use super::domain::SearchDomain;
 use super::endpoints::{Endpoints, Reach};
+use super::grpc::{GrpcListeners, GrpcRoutes};
 use super::inbound::{self, InboundKey};
 use super::listeners::{ClosedPorts, InboundListeners, OutboundListeners};
 use super::recipe::{Context, Recipe};
 use super::routes::Routes;
 use crate::cluster::OutboundView;
-use crate::endpoint::{EndpointView, Needs, Place};
+use crate::endpoint::{Audience, EndpointView, Needs, Place};
 use crate::listener::ListenerView;
 use crate::{Kind, Settings};
 
 /// A scope by what it depends on: proxies with equal keys share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ScopeKey {
-    OutboundClusters { namespace: NamespaceName, view: OutboundView },
+    OutboundClusters {
+        namespace: NamespaceName,
+        view: OutboundView,
+    },
     InboundClusters(Arc<InboundKey>),
-    Endpoints { namespace: NamespaceName, original_destination: bool, reach: Reach, describe: bool },
-    OutboundListeners { catalog: Arc<CatalogKey>, view: ListenerView, closed: ClosedPorts },
+    Endpoints {
+        namespace: NamespaceName,
+        original_destination: bool,
+        reach: Reach,
+        audience: Audience,
+    },
+    OutboundListeners {
+        catalog: Arc<CatalogKey>,
+        view: ListenerView,
+        closed: ClosedPorts,
+    },
     InboundListeners(Arc<InboundKey>),
     Routes(Arc<CatalogKey>),
+    GrpcListeners(Arc<CatalogKey>),
+    GrpcRoutes(Arc<CatalogKey>),
 }
 
 impl ScopeKey {
@@ -36,8 +51,10 @@ impl ScopeKey {
         match self {
             Self::OutboundClusters { .. } | Self::InboundClusters(_) => Kind::Cluster,
             Self::Endpoints { .. } => Kind::LoadAssignment,
-            Self::OutboundListeners { .. } | Self::InboundListeners(_) => Kind::Listener,
-            Self::Routes(_) => Kind::Route,
+            Self::OutboundListeners { .. } | Self::InboundListeners(_) | Self::GrpcListeners(_) => {
+                Kind::Listener
+            }
+            Self::Routes(_) | Self::GrpcRoutes(_) => Kind::Route,
         }
     }
 
@@ -47,9 +64,10 @@ impl ScopeKey {
             Self::OutboundClusters { namespace, .. } | Self::Endpoints { namespace, .. } => {
                 Some(namespace)
             }
-            Self::OutboundListeners { catalog, .. } | Self::Routes(catalog) => {
-                Some(&catalog.namespace)
-            }
+            Self::OutboundListeners { catalog, .. }
+            | Self::Routes(catalog)
+            | Self::GrpcListeners(catalog)
+            | Self::GrpcRoutes(catalog) => Some(&catalog.namespace),
             Self::InboundClusters(_) | Self::InboundListeners(_) => None,
         }
     }
@@ -61,14 +79,16 @@ impl ScopeKey {
                 Box::new(OutboundClusters::new(namespace, view))
             }
             Self::InboundClusters(key) => Box::new(InboundClusters(key)),
-            Self::Endpoints { namespace, original_destination, reach, describe } => {
-                Box::new(Endpoints::new(namespace, original_destination, reach, describe))
+            Self::Endpoints { namespace, original_destination, reach, audience } => {
+                Box::new(Endpoints::new(namespace, original_destination, reach, audience))
             }
             Self::OutboundListeners { catalog, view, closed } => {
                 Box::new(OutboundListeners::new(context.catalog(&catalog), view, closed))
             }
             Self::InboundListeners(key) => Box::new(InboundListeners(key)),
             Self::Routes(catalog) => Box::new(Routes::new(context.catalog(&catalog))),
+            Self::GrpcListeners(catalog) => Box::new(GrpcListeners::new(context.catalog(&catalog))),
+            Self::GrpcRoutes(catalog) => Box::new(GrpcRoutes::new(context.catalog(&catalog))),
         }
     }
 }
@@ -143,13 +163,13 @@ pub(super) fn placement(
     settings: &Settings,
 ) -> Placement {
     let namespace = &proxy.namespace;
-    let sidecar = proxy.kind == ProxyType::Sidecar;
+    let sidecar = proxy.kind == ProxyType::Sidecar && !proxy.is_grpc();
     let intercepted = sidecar && proxy.interception() != Interception::None;
-    let describe = proxy.metadata.istio_version.is_some();
+    let audience = Audience::of(proxy);
     let network = relevance.network.then(|| proxy.network.clone());
     let view = OutboundView {
         original_destination: intercepted,
-        endpoints: EndpointView { network: network.clone(), describe, ..EndpointView::default() },
+        endpoints: EndpointView { network: network.clone(), audience, ..EndpointView::default() },
     };
     let mut keys = vec![
         ScopeKey::OutboundClusters { namespace: namespace.clone(), view },
@@ -157,7 +177,7 @@ pub(super) fn placement(
             namespace: namespace.clone(),
             original_destination: intercepted,
             reach: Reach::Far(network),
-            describe,
+            audience,
         },
     ];
     if relevance.locality || relevance.node {
@@ -165,13 +185,26 @@ pub(super) fn placement(
             namespace: namespace.clone(),
             original_destination: intercepted,
             reach: Reach::Near(relevant(Place::of(proxy, snapshot), relevance)),
-            describe,
+            audience,
         });
     }
     if sidecar {
         keys.extend(sidecar_keys(proxy, snapshot, settings));
     }
+    if proxy.is_grpc() {
+        let catalog = Arc::new(catalog_key(proxy, Reception::Proxyless));
+        keys.extend([ScopeKey::GrpcListeners(catalog.clone()), ScopeKey::GrpcRoutes(catalog)]);
+    }
     keys.into()
+}
+
+fn catalog_key(proxy: &Proxy, reception: Reception) -> CatalogKey {
+    CatalogKey {
+        namespace: proxy.namespace.clone(),
+        cluster: proxy.cluster.clone(),
+        domain: SearchDomain::parse(&proxy.domain),
+        reception,
+    }
 }
 
 /// The scopes that only sidecars are in.
@@ -186,12 +219,8 @@ fn sidecar_keys(proxy: &Proxy, snapshot: &Snapshot, settings: &Settings) -> [Sco
         },
         None => ClosedPorts::default(),
     };
-    let catalog = Arc::new(CatalogKey {
-        namespace: proxy.namespace.clone(),
-        cluster: proxy.cluster.clone(),
-        domain: SearchDomain::parse(&proxy.domain),
-        bound,
-    });
+    let reception = bound.map_or(Reception::Intercepted, Reception::Bound);
+    let catalog = Arc::new(catalog_key(proxy, reception));
     let view = ListenerView { interception: key.interception, families: key.families };
     [
         ScopeKey::InboundClusters(key.clone()),

@@ -102,7 +102,7 @@ fn sniffed_ports<'a>(catalog: &Catalog, service: &'a Service) -> impl Iterator<I
 /// Where listeners bind, nobody knows where an unknown request wanted to go.
 fn fallback(context: &Context<'_>, catalog: &Catalog) -> Fallback {
     match context.snapshot.mesh().outbound_traffic_policy.mode {
-        OutboundPolicy::AllowAny if catalog.key().bound.is_none() => Fallback::Passthrough,
+        OutboundPolicy::AllowAny if catalog.key().bound().is_none() => Fallback::Passthrough,
         _ => Fallback::Block,
     }
 }

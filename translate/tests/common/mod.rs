@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod bootstrap;
+pub mod grpc;
 pub mod mesh;
 pub mod random;
 

@@ -56,7 +56,7 @@ pub fn after(snapshot: &Snapshot, changes: Vec<Change>) -> Snapshot {
     draft.finish()
 }
 
-/// Sidecars of all interceptions and families, and routers.
+/// Sidecars of all interceptions and families, routers, and gRPC clients.
 pub fn proxies() -> Vec<Proxy> {
     let shop = "shop.svc.cluster.local";
     vec![
@@ -88,6 +88,14 @@ pub fn proxies() -> Vec<Proxy> {
             json!({"INTERCEPTION_MODE": "NONE", "UNPRIVILEGED_POD": "true"}),
         ),
         proxy("router~10.1.0.7~gw-2.other~x", "c2", json!({"NETWORK": "n2"})),
+        proxy(&format!("sidecar~10.1.0.10~app-1.shop~{shop}"), "c1", json!({"GENERATOR": "grpc"})),
+        proxy(
+            "sidecar~10.1.0.11~app-2.other~other.svc.cluster.local",
+            "c2",
+            json!({
+                "GENERATOR": "grpc", "NETWORK": "n2", "LOCALITY": "eu/eu-1/a", "NODE_NAME": "node-2",
+            }),
+        ),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use mainstem_model::{ClusterId, Port, Protocol, Resolution, Service};
 
-use super::CatalogKey;
+use super::{CatalogKey, Reception};
 
 /// How a service port is exposed to a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
-    /// - HTTP is routed by host name, so all services of a port share a listener.
+    /// - HTTP is routed by host name, so all services of a port share a listener;
+    ///   so is everything that a proxyless client calls.
     /// - What cannot be told apart by requests needs an address of its own;
     ///   without one it gets a filter chain in the shared listener.
     /// - What is sniffed gets both: its listener, or its chain and its route.
@@ -28,12 +29,13 @@ impl Exposure {
         if service.resolution == Resolution::Alias || port.protocol == Protocol::Udp {
             return Self::default();
         }
-        if port.protocol.is_http() {
+        if port.protocol.is_http() || key.reception == Reception::Proxyless {
             return Self { routed: true, ..Self::default() };
         }
         let mut own = addresses(service, &key.cluster);
-        own.retain(|ip| key.bound.is_none_or(|shared| ip.is_loopback() && *ip != shared));
-        let wild = own.is_empty() || !service.prefixes.is_empty() && key.bound.is_none();
+        let bound = key.bound();
+        own.retain(|ip| bound.is_none_or(|shared| ip.is_loopback() && *ip != shared));
+        let wild = own.is_empty() || !service.prefixes.is_empty() && bound.is_none();
         let routed = own.is_empty() && port.protocol == Protocol::Unspecified;
         Self { routed, wild, own }
     }
