@@ -62,16 +62,23 @@ pub struct Configuration {
 pub struct Registry {
     /// `type/cluster`.
     pub name: String,
-    /// `syncing`, `live` or `stale`.
+    /// `syncing`, `live`, `stale` or `expired`.
     pub state: String,
-    /// Why it is stale.
+    /// Why it does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Since when it is in that state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Whether it has ever been complete.
+    /// Whether it has ever been complete, in this process.
     pub synced: bool,
+    /// Whether its values are those of its last good state on disk.
+    #[serde(default)]
+    pub restored: bool,
+    /// By how many seconds its values may lag behind it: none while it is followed,
+    /// else since it last was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<f64>,
     /// When it last said anything about its values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_update: Option<String>,
@@ -84,12 +91,53 @@ pub struct Registry {
     pub services: usize,
     /// How many endpoints it brings.
     pub endpoints: usize,
+    /// How many endpoints it withdrew that are held all the same.
+    #[serde(default)]
+    pub held: usize,
+    /// What is held, by service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Hold>,
     /// How many workloads it brings.
     pub workloads: usize,
     /// Its objects that could not be understood.
     pub rejected: Vec<Rejected>,
+    /// Its last good state on disk, where any is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGood>,
     /// How it is configured.
     pub settings: serde_json::Value,
+}
+
+/// Endpoints of one service that are held though their registry withdrew them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// The service's host name.
+    pub hostname: String,
+    /// The service's namespace.
+    pub namespace: String,
+    /// How many there are.
+    pub endpoints: usize,
+    /// Since when.
+    pub since: String,
+    /// Until when, at the latest.
+    pub until: String,
+    /// Whether the `service` or the `registry` lost too much.
+    pub cause: String,
+}
+
+/// A registry's last good state on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastGood {
+    /// When it was last written, by this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+    /// How large it is, in bytes.
+    pub bytes: u64,
+    /// Why it could not be used or written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A failure in the past.
@@ -197,6 +245,13 @@ pub struct Endpoint {
     pub health: String,
     /// Its relative share of traffic.
     pub weight: u32,
+    /// The merge policy's tier; 0 is used first.
+    #[serde(default)]
+    pub tier: u8,
+    /// Whether it is used after everything else: withdrawn and held, or of a
+    /// registry that expired.
+    #[serde(default)]
+    pub held: bool,
     /// Where it runs.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub locality: String,

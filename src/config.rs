@@ -27,7 +27,7 @@ mod watch;
 
 use std::path::PathBuf;
 
-use mainstem_aggregate::{AggregateConfig, Debounce};
+use mainstem_aggregate::{AggregateConfig, Debounce, StateSettings};
 use mainstem_model::{ClusterId, MeshSettings, RegistryId, TimeSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// When changes are published.
     pub publish: PublishConfig,
+    /// What is kept on disk.
+    pub state: StateConfig,
     /// Settings of the whole mesh.
     #[schemars(skip)]
     pub mesh: MeshSettings,
@@ -115,6 +117,24 @@ impl Default for PublishConfig {
     }
 }
 
+/// What is kept on disk: what each registry last said, for a start while it is
+/// down. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// The directory, which is made if need be. Default: nothing is kept.
+    pub directory: Option<PathBuf>,
+    /// The least time between two writes of one registry's state. Default: `10s`.
+    pub interval: TimeSpan,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        let StateSettings { directory, interval } = StateSettings::default();
+        Self { directory, interval: interval.into() }
+    }
+}
+
 impl Config {
     /// What the aggregate is told.
     pub fn aggregate(&self) -> AggregateConfig {
@@ -126,6 +146,10 @@ impl Config {
                 quiet: self.publish.quiet.duration(),
                 longest: self.publish.longest.duration(),
                 spacing: self.publish.spacing.duration(),
+            },
+            state: StateSettings {
+                directory: self.state.directory.clone(),
+                interval: self.state.interval.duration(),
             },
             ..AggregateConfig::default()
         }

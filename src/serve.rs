@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
+use mainstem_aggregate::FileStore;
 use mainstem_translate::Settings;
 use mainstem_xds::{Clients, Listener, Server, ServerConfig};
 use tokio::net::TcpListener;
@@ -42,7 +43,10 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     );
 
     // One snapshot.
-    let (publisher, published) = mainstem_aggregate::channel();
+    let (mut publisher, published) = mainstem_aggregate::channel();
+    if let Some(directory) = &config.state.directory {
+        publisher = publisher.with_store(Arc::new(FileStore::new(directory)));
+    }
     let merge = followers.aggregate.subscribe();
     let aggregate = mainstem_aggregate::run(receiver, merge, publisher, shutdown.clone());
     tasks.spawn("aggregate", async move {

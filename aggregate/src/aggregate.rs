@@ -1,20 +1,29 @@
 //! All registries, and the snapshot that follows from them.
 
+mod guarded;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstem_model::{
-    Condition, Draft, Hostname, Key, RegistryId, RegistryState, ServiceKey, Snapshot, Value,
+    Condition, Draft, Freshness, Hostname, Key, RegistryId, RegistryState, ServiceKey, Snapshot,
+    Value,
 };
 use mainstem_registry::Batch;
 use rustc_hash::FxHashMap;
 
 use crate::dirty::Dirty;
-use crate::held::Held;
+use crate::freshness::ExpiryAction;
+use crate::guard::History;
+use crate::held::{Held, Said, Values};
 use crate::merge::{Contribution, Merged, merge_service};
-use crate::rules::Rules;
-use crate::settings::AggregateConfig;
+use crate::rules::{RegistryRules, Rules};
+use crate::settings::{AggregateConfig, RegistrySettings};
 use crate::takeover;
+pub use guarded::Heard;
+use guarded::Holds;
 
 /// What every registry said last, and the snapshot merged from it.
 ///
@@ -26,6 +35,12 @@ pub struct Aggregate {
     config: AggregateConfig,
     rules: Rules,
     held: BTreeMap<RegistryId, Held>,
+    /// Registries that have been stale for too long.
+    expired: BTreeSet<RegistryId>,
+    /// Control state: what the guard and operators decided.
+    holds: Holds,
+    /// What guarded registries lost lately.
+    histories: BTreeMap<RegistryId, History>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -48,7 +63,26 @@ impl Aggregate {
         &self.snapshot
     }
 
-    /// Whether the registry has ever been complete.
+    /// Whether the registry is configured.
+    pub(crate) fn knows(&self, registry: &RegistryId) -> bool {
+        self.rules.knows(registry)
+    }
+
+    /// How long readiness waits for the registry.
+    pub(crate) fn deadline(&self, registry: &RegistryId) -> Duration {
+        self.settings(registry).map_or(RegistrySettings::DEADLINE, |settings| settings.deadline)
+    }
+
+    fn settings(&self, registry: &RegistryId) -> Option<&RegistrySettings> {
+        self.config.registries.iter().find(|settings| settings.id == *registry)
+    }
+
+    /// Whether a complete state of the registry is there, of whatever age.
+    pub fn complete(&self, registry: &RegistryId) -> bool {
+        self.held.get(registry).is_some_and(Held::complete)
+    }
+
+    /// Whether the registry has ever been complete, in this process.
     pub fn synced(&self, registry: &RegistryId) -> bool {
         self.held.get(registry).is_some_and(Held::synced)
     }
@@ -68,10 +102,49 @@ impl Aggregate {
             for held in self.held.values() {
                 held.values.keys().iter().for_each(|key| dirty.mark(key, true));
             }
+            self.holds.keys(None).for_each(|key| dirty.mark(&key, true));
             self.rules = rules;
         }
         self.config = config;
         dirty
+    }
+
+    /// Takes over a registry's last good state, unless it has been complete
+    /// already; returns what has to be merged again.
+    pub fn restore(&mut self, registry: &RegistryId, values: Vec<Value>) -> Dirty {
+        let mut dirty = Dirty::default();
+        if self.rules.knows(registry) && !self.complete(registry) {
+            let held = self.held.entry(registry.clone()).or_default();
+            held.restore(values, &mut dirty);
+            dirty.registries.insert(registry.clone());
+            // Until the registry speaks, what is held stays held.
+            self.begin(registry);
+        }
+        dirty
+    }
+
+    /// How fresh the registry's values are, if it is configured.
+    pub fn freshness(&self, registry: &RegistryId) -> Option<Freshness> {
+        self.state(registry).map(|state| state.freshness)
+    }
+
+    /// Takes over which registries have expired; returns what has to be merged again.
+    pub fn expire(&mut self, expired: BTreeSet<RegistryId>) -> Dirty {
+        let mut dirty = Dirty::default();
+        for id in self.expired.symmetric_difference(&expired) {
+            dirty.registries.insert(id.clone());
+            if let Some(held) = self.held.get(id) {
+                held.values.keys().iter().for_each(|key| dirty.mark(key, true));
+            }
+            self.holds.keys(Some(id)).for_each(|key| dirty.mark(&key, true));
+        }
+        self.expired = expired;
+        dirty
+    }
+
+    /// All values of a registry that has been complete, to be kept on disk.
+    pub(crate) fn values(&self, registry: &RegistryId) -> Option<&Values> {
+        self.held.get(registry).filter(|held| held.synced()).map(|held| &held.values)
     }
 
     /// Takes over what a registry said; returns what has to be merged again.
@@ -152,30 +225,53 @@ impl Aggregate {
 
     fn merge(&self, key: &ServiceKey) -> Merged {
         let registries = self.rules.registries().iter();
-        let contributions: Vec<_> = registries
-            .filter_map(|registry| {
-                let said = self.held.get(&registry.id)?.values.said(key)?;
-                Some(Contribution {
-                    registry,
-                    service: said.service.as_ref(),
-                    endpoints: said.endpoints.as_ref(),
-                })
+        let said: Vec<_> =
+            registries.filter_map(|registry| Some((registry, self.said(registry, key)?))).collect();
+        let contributions: Vec<_> = said
+            .iter()
+            .map(|(registry, said)| Contribution {
+                registry,
+                service: said.service.as_ref(),
+                endpoints: said.endpoints.as_ref(),
             })
             .collect();
         merge_service(self.rules.policy(key), key, &contributions)
     }
 
+    /// What a registry contributes to a service: what it said, after what expiry
+    /// and holds make of it.
+    fn said(&self, registry: &RegistryRules, key: &ServiceKey) -> Option<Cow<'_, Said>> {
+        let said = self.held.get(&registry.id).and_then(|held| held.values.said(key));
+        let said = match (said, self.holds.state.held(&registry.id, key)) {
+            (said, Some(hold)) => Cow::Owned(guarded::with_held(said, hold)),
+            (Some(said), None) => Cow::Borrowed(said),
+            (None, None) => return None,
+        };
+        match registry.expiry {
+            _ if !self.expired.contains(&registry.id) => Some(said),
+            ExpiryAction::Keep => Some(said),
+            ExpiryAction::Degrade => Some(Cow::Owned(said.as_last_resort())),
+            ExpiryAction::Remove => None,
+        }
+    }
+
     /// The value of the first registry that has one. Workloads, namespaces,
     /// configuration objects and gateways are merged so.
     fn first(&self, key: &Key) -> Option<Value> {
-        let mut registries = self.rules.registries().iter();
+        let mut registries = self.rules.registries().iter().filter(|registry| {
+            registry.expiry != ExpiryAction::Remove || !self.expired.contains(&registry.id)
+        });
         registries.find_map(|registry| self.held.get(&registry.id)?.values.get(key))
     }
 
     /// A configured registry's state, whether it has spoken or not.
     fn state(&self, id: &RegistryId) -> Option<RegistryState> {
-        let held = self.held.get(id);
-        self.rules.knows(id).then(|| held.map(Held::state).unwrap_or_default())
+        let mut state = self.held.get(id).map(Held::state).unwrap_or_default();
+        if self.expired.contains(id) && state.freshness == Freshness::Stale {
+            state.freshness = Freshness::Expired;
+        }
+        state.held = self.held_count(id);
+        self.rules.knows(id).then_some(state)
     }
 }
 

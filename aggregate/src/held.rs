@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mainstem_model::{
-    Condition, Endpoint, EndpointSet, Key, ObjectRef, RegistryState, Rejected, Value,
+    Condition, Endpoint, EndpointSet, Freshness, Key, ObjectRef, RegistryState, Rejected, Value,
 };
 use mainstem_registry::Batch;
 
 use crate::dirty::Dirty;
-pub(crate) use values::Values;
+pub(crate) use values::{Said, Values};
 
 /// One registry's values, condition and rejected objects.
 ///
@@ -23,6 +23,8 @@ pub(crate) struct Held {
     pub(crate) values: Values,
     condition: Condition,
     synced: bool,
+    /// The values are those of the last good state on disk.
+    restored: bool,
     rejected: BTreeMap<ObjectRef, Rejected>,
     /// The same, as the snapshot shows it.
     shown: Arc<[Rejected]>,
@@ -36,6 +38,7 @@ impl Default for Held {
             values: Values::default(),
             condition: Condition::Syncing,
             synced: false,
+            restored: false,
             rejected: BTreeMap::new(),
             shown: Arc::default(),
             retained: BTreeMap::new(),
@@ -53,6 +56,7 @@ impl Held {
         let accepted = self.mark(replaced, rejected);
         if let Some(values) = replace {
             self.synced = true;
+            self.restored = false;
             self.replace(values, dirty);
         }
         for (key, value) in values {
@@ -70,9 +74,26 @@ impl Held {
         }
     }
 
-    /// Whether it has ever been complete.
+    /// What stood on disk, for a registry that has not been complete yet: what it
+    /// has said already stays.
+    pub(crate) fn restore(&mut self, values: Vec<Value>, dirty: &mut Dirty) {
+        self.restored = true;
+        for value in values {
+            let key = value.key();
+            if self.values.get(&key).is_none() {
+                self.put(key, value, dirty);
+            }
+        }
+    }
+
+    /// Whether it has ever been complete, in this process.
     pub(crate) fn synced(&self) -> bool {
         self.synced
+    }
+
+    /// Whether its values are a complete state, of whatever age.
+    pub(crate) fn complete(&self) -> bool {
+        self.synced || self.restored
     }
 
     /// What the adapter last said of its registry.
@@ -80,11 +101,23 @@ impl Held {
         &self.condition
     }
 
-    /// The registry as the snapshot shows it.
+    fn freshness(&self) -> Freshness {
+        match &self.condition {
+            Condition::Live => Freshness::Live,
+            Condition::Failed(_) => Freshness::Stale,
+            Condition::Syncing if self.complete() => Freshness::Stale,
+            Condition::Syncing => Freshness::Syncing,
+        }
+    }
+
+    /// The registry as the snapshot shows it, as far as it is known here.
     pub(crate) fn state(&self) -> RegistryState {
         RegistryState {
             condition: self.condition.clone(),
+            freshness: self.freshness(),
             synced: self.synced,
+            restored: self.restored,
+            held: 0,
             services: self.values.service_count(),
             endpoints: self.values.endpoint_count(),
             workloads: self.values.workload_count(),

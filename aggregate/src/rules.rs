@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mainstem_model::{ClusterId, HostPattern, Hostname, RegistryId, ServiceAccount, ServiceKey};
 
+use crate::freshness::ExpiryAction;
 use crate::policy::{MergePolicy, Policies};
 use crate::settings::{AggregateConfig, HostRule, RegistrySettings};
 
@@ -17,6 +18,7 @@ pub struct RegistryRules {
     joins: Vec<HostPattern>,
     trust_domain: String,
     service_accounts: Vec<ServiceAccount>,
+    pub(crate) expiry: ExpiryAction,
 }
 
 impl RegistryRules {
@@ -29,6 +31,7 @@ impl RegistryRules {
             joins: settings.joins.clone(),
             trust_domain: trust_domain.to_owned(),
             service_accounts: settings.service_accounts.clone(),
+            expiry: settings.expiry.action,
         }
     }
 

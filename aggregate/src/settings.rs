@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstem_model::{
@@ -12,6 +13,8 @@ use mainstem_model::{
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::freshness::Expiry;
+use crate::guard::Guard;
 use crate::policy::MergePolicy;
 
 /// Everything that the aggregate is configured with. A new value takes effect
@@ -29,6 +32,24 @@ pub struct AggregateConfig {
     pub mesh: MeshSettings,
     /// When changes are published.
     pub debounce: Debounce,
+    /// Where last good states are kept; nowhere by default.
+    pub state: StateSettings,
+}
+
+/// Where and how often last good states are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The directory; `None` keeps nothing.
+    pub directory: Option<PathBuf>,
+    /// The least time between two writes of one registry's state.
+    pub interval: Duration,
+}
+
+impl Default for StateSettings {
+    /// Nowhere; every 10 s.
+    fn default() -> Self {
+        Self { directory: None, interval: Duration::from_secs(10) }
+    }
 }
 
 /// What one registry may do.
@@ -47,6 +68,10 @@ pub struct RegistrySettings {
     pub service_accounts: Vec<ServiceAccount>,
     /// How long readiness waits for its first complete state.
     pub deadline: Duration,
+    /// What becomes of its values while it does not answer.
+    pub expiry: Expiry,
+    /// When what it withdraws is held.
+    pub guard: Guard,
 }
 
 impl RegistrySettings {
@@ -62,6 +87,8 @@ impl RegistrySettings {
             trust_domain: None,
             service_accounts: Vec::new(),
             deadline: Self::DEADLINE,
+            expiry: Expiry::default(),
+            guard: Guard::default(),
             id,
         }
     }

@@ -115,7 +115,8 @@ pub struct Endpoint {
     pub tls_mode: TlsMode,
     /// The merge policy's tier; 0 is used first.
     pub tier: u8,
-    /// Kept by the withdrawal guard though its registry withdrew it.
+    /// Used after everything else: kept by the withdrawal guard though its registry
+    /// withdrew it, or brought by a registry whose state expired.
     pub held: bool,
     /// Where it runs.
     #[serde(flatten)]

@@ -60,7 +60,7 @@ pub use origin::{ObjectKind, ObjectRef, Origin, Origins, Rejected, Revision, Sou
 pub use place::{Place, SharedPlace};
 pub use protocol::{Protocol, ProtocolHint};
 pub use proxy::{Interception, NodeIdError, PodPort, Proxy, ProxyMetadata, ProxyType};
-pub use registry::{Condition, RegistryState};
+pub use registry::{Condition, Freshness, RegistryState};
 pub use service::{
     Port, Resolution, Service, ServiceKey, TargetPort, TrafficDistribution, Visibility,
 };

@@ -40,7 +40,7 @@ pub fn status(app: &App) -> api::Status {
     let snapshot = app.published.snapshots.load();
     let mut registries = std::collections::BTreeMap::new();
     for state in snapshot.registries().values() {
-        *registries.entry(state.condition.word().to_owned()).or_default() += 1;
+        *registries.entry(state.freshness.word().to_owned()).or_default() += 1;
     }
     let counts = app.source.counts();
     let current = app.current.borrow();
@@ -70,15 +70,35 @@ pub fn status(app: &App) -> api::Status {
 pub fn registries(app: &App) -> Vec<api::Registry> {
     let snapshot = app.published.snapshots.load();
     let statuses = app.published.statuses.all();
+    let control = app.published.control.shared().borrow().state.clone();
     let current = app.current.borrow();
     let mut configured: Vec<_> = current.config.registries.iter().collect();
     configured.sort_by(|a, b| a.id.cmp(&b.id));
     let unknown = model::RegistryState::default();
     let view = |config: &crate::config::RegistryConfig| {
         let state = snapshot.registries().get(&config.id).unwrap_or(&unknown);
-        registry(config, state, statuses.get(&config.id))
+        let mut view = registry(config, state, statuses.get(&config.id));
+        view.last_good = view.last_good.filter(|_| current.config.state.directory.is_some());
+        view.holds = holds(&control, &config.id);
+        view
     };
     configured.into_iter().map(view).collect()
+}
+
+fn holds(
+    control: &mainstem_aggregate::ControlState,
+    registry: &model::RegistryId,
+) -> Vec<api::Hold> {
+    let own = control.holds.iter().filter(|(key, _)| key.registry == *registry);
+    let each = own.map(|(key, hold)| api::Hold {
+        hostname: key.service.hostname().to_string(),
+        namespace: key.service.namespace().to_string(),
+        endpoints: hold.endpoints.len(),
+        since: time(hold.since.time()),
+        until: time(hold.until.time()),
+        cause: word(&hold.cause),
+    });
+    each.collect()
 }
 
 fn registry(
@@ -98,18 +118,29 @@ fn registry(
     });
     api::Registry {
         name: config.id.to_string(),
-        state: state.condition.word().to_owned(),
+        state: state.freshness.word().to_owned(),
         reason,
         since: status.map(|status| time(status.since)),
         synced: state.synced,
+        restored: state.restored,
+        lag_seconds: status
+            .and_then(|status| status.lag(SystemTime::now()))
+            .map(|lag| lag.as_secs_f64()),
         last_update: status.and_then(|status| status.last_update).map(time),
         last_error: last_error
             .map(|(at, why)| api::LastError { at: time(*at), reason: why.to_string() }),
         updates: status.map_or(0, |status| status.batches),
         services: state.services,
         endpoints: state.endpoints,
+        held: state.held,
+        holds: Vec::new(),
         workloads: state.workloads,
         rejected: rejected.collect(),
+        last_good: status.map(|status| api::LastGood {
+            written: status.last_good.written.map(time),
+            bytes: status.last_good.bytes,
+            error: status.last_good.error.as_ref().map(ToString::to_string),
+        }),
         settings: serde_json::to_value(config).unwrap_or_default(),
     }
 }
@@ -173,6 +204,8 @@ fn endpoint(endpoint: &model::Endpoint) -> api::Endpoint {
         target_port: endpoint.target_port,
         health: word(&endpoint.health),
         weight: endpoint.weight,
+        tier: endpoint.tier,
+        held: endpoint.held,
         locality: endpoint.place.locality.to_string(),
         network: endpoint.place.network.to_string(),
         cluster: endpoint.place.cluster.to_string(),

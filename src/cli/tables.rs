@@ -98,9 +98,11 @@ pub fn registries(all: &[Registry]) -> String {
         "REGISTRY",
         "STATE",
         "SINCE",
+        "LAG",
         "UPDATED",
         "SERVICES",
         "ENDPOINTS",
+        "HELD",
         "WORKLOADS",
         "REJECTED",
     ]);
@@ -109,9 +111,13 @@ pub fn registries(all: &[Registry]) -> String {
             registry.name.clone(),
             registry.state.clone(),
             registry.since.as_deref().map_or("-".to_owned(), age),
+            registry
+                .lag_seconds
+                .map_or("-".to_owned(), |lag| short(Duration::from_secs_f64(lag.max(0.0)))),
             registry.last_update.as_deref().map_or("-".to_owned(), age),
             registry.services.to_string(),
             registry.endpoints.to_string(),
+            registry.held.to_string(),
             registry.workloads.to_string(),
             registry.rejected.len().to_string(),
         ]);
@@ -120,6 +126,21 @@ pub fn registries(all: &[Registry]) -> String {
     for registry in all {
         if let Some(reason) = &registry.reason {
             let _ = write!(text, "\n{} is {}: {reason}\n", registry.name, registry.state);
+        }
+        if registry.restored {
+            let _ =
+                write!(text, "\n{} is served from its last good state on disk\n", registry.name);
+        }
+        if let Some(error) = registry.last_good.as_ref().and_then(|kept| kept.error.as_ref()) {
+            let _ = write!(text, "\n{}: {error}\n", registry.name);
+        }
+        for hold in &registry.holds {
+            let (name, endpoints, until) = (&registry.name, hold.endpoints, &hold.until);
+            let service = format!("{}/{}", hold.namespace, hold.hostname);
+            let _ = write!(
+                text,
+                "\n{name} withdrew {endpoints} endpoints of {service}: held until {until}\n"
+            );
         }
         for rejected in &registry.rejected {
             let (kind, name, reason) = (&rejected.kind, &rejected.name, &rejected.reason);
@@ -165,7 +186,11 @@ pub fn endpoints(all: &[ServiceEndpoints]) -> String {
             service.hostname.clone(),
             endpoint.port.to_string(),
             address(endpoint),
-            endpoint.health.clone(),
+            if endpoint.held {
+                format!("{}, held", endpoint.health)
+            } else {
+                endpoint.health.clone()
+            },
             endpoint.weight.to_string(),
             or_dash(&endpoint.locality).to_owned(),
             or_dash(&endpoint.cluster).to_owned(),

@@ -134,12 +134,17 @@ impl Reading {
         let xds = self.section(&mut root, "xds");
         let admin = self.section(&mut root, "admin");
         let publish = self.section(&mut root, "publish");
+        if let Some(state) = root.get_mut("state") {
+            around.absolute(state, "directory");
+        }
+        let state = self.section(&mut root, "state");
         self.nothing_left(&root);
         let mut config = Config {
             cluster: cluster?,
             xds: xds?,
             admin: admin?,
             publish: publish?,
+            state: state?,
             mesh,
             registries,
             files: Vec::new(),
@@ -296,7 +301,7 @@ impl Reading {
 }
 
 /// The settings at the top of a configuration.
-const SETTINGS: [&str; 6] = ["cluster", "xds", "admin", "publish", "mesh", "registries"];
+const SETTINGS: [&str; 7] = ["cluster", "xds", "admin", "publish", "state", "mesh", "registries"];
 
 /// Whether a text is a configuration, rather than documents of a file registry:
 /// some setting stands at its top, also where it cannot be parsed.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mainstem_aggregate::{HostRule, RegistrySettings};
+use mainstem_aggregate::{Expiry, Guard, HostRule, RegistrySettings};
 use mainstem_model::{MeshSettings, RegistryId, ServiceAccount, TimeSpan};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::decode::decode;
@@ -46,6 +47,10 @@ pub struct Common {
     pub service_accounts: Vec<String>,
     /// How long readiness waits for its first complete state. Default: `30s`.
     pub deadline: TimeSpan,
+    /// What becomes of its values while it does not answer.
+    pub expiry: Expiry,
+    /// When endpoints that it withdraws are held.
+    pub guard: Guard,
 }
 
 impl Default for Common {
@@ -55,6 +60,8 @@ impl Default for Common {
             joins: Vec::new(),
             service_accounts: Vec::new(),
             deadline: RegistrySettings::DEADLINE.into(),
+            expiry: Expiry::default(),
+            guard: Guard::default(),
         }
     }
 }
@@ -63,7 +70,7 @@ impl RegistryConfig {
     /// What the aggregate is told of it.
     pub fn settings(&self) -> RegistrySettings {
         let defaults = RegistrySettings::new(self.id.clone());
-        let Common { hosts, joins, service_accounts, deadline } = &self.common;
+        let Common { hosts, joins, service_accounts, deadline, expiry, guard } = &self.common;
         let hosts = hosts.as_ref().map(|all| all.iter().map(|h| HostRule::from(h.as_str())));
         RegistrySettings {
             hosts: hosts.map_or(defaults.hosts, Iterator::collect),
@@ -74,6 +81,8 @@ impl RegistryConfig {
                 .map(|account| ServiceAccount::from(account.as_str()))
                 .collect(),
             deadline: deadline.duration(),
+            expiry: *expiry,
+            guard: *guard,
             id: defaults.id,
         }
     }
@@ -154,13 +163,28 @@ fn common(node: &mut Node, problems: &mut Vec<Problem>) -> Common {
     let hosts = texts("hosts", check_host_rule);
     let joins = texts("joins", check_pattern).unwrap_or_default();
     let service_accounts = texts("serviceAccounts", check_spiffe).unwrap_or_default();
-    let deadline = node.take("deadline").map(|node| decode(&node)).transpose();
-    let deadline = deadline.unwrap_or_else(|fault| {
+    let defaults = Common::default();
+    let deadline = setting(node, "deadline", problems).unwrap_or(defaults.deadline);
+    let expiry = setting(node, "expiry", problems).unwrap_or(defaults.expiry);
+    let place = node.get("guard").map(|node| node.place.clone());
+    let guard = setting(node, "guard", problems).unwrap_or(defaults.guard);
+    if let (Some(place), Some(problem)) = (place, guard.problem()) {
+        problems.push(Problem::new(&place, problem));
+    }
+    Common { hosts, joins, service_accounts, deadline, expiry, guard }
+}
+
+/// Takes a setting out of `node`, if it is there and right.
+fn setting<T: DeserializeOwned>(
+    node: &mut Node,
+    name: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    let read = node.take(name).map(|node| decode(&node)).transpose();
+    read.unwrap_or_else(|fault| {
         problems.push(fault.into());
         None
-    });
-    let deadline = deadline.unwrap_or(Common::default().deadline);
-    Common { hosts, joins, service_accounts, deadline }
+    })
 }
 
 /// The texts of a list that pass a check; nothing is an empty list.

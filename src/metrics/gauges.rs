@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mainstem_model::{Condition, RegistryId, RegistryState};
+use mainstem_model::{Freshness, RegistryId, RegistryState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -98,6 +98,11 @@ fn whole(app: &App) -> Vec<Gauge<'static>> {
             generation(snapshot.generation()),
         ),
         one(
+            "mainstem_holds",
+            "Services of which withdrawn endpoints are held",
+            number(app.published.control.shared().borrow().state.holds.len()),
+        ),
+        one(
             "mainstem_conflicts",
             "Conflicts between registries",
             number(snapshot.conflicts().len()),
@@ -136,7 +141,38 @@ fn of_registries<'a>(
     let since = |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.since));
     let updated =
         |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.last_update?));
+    let now = SystemTime::now();
+    let lag = |id: &RegistryId, _: &RegistryState| Some(statuses.get(id)?.lag(now)?.as_secs_f64());
+    let written =
+        |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.last_good.written?));
+    let bytes = |id: &RegistryId, _: &RegistryState| {
+        let last_good = &statuses.get(id)?.last_good;
+        last_good.written.map(|_| generation(last_good.bytes))
+    };
+    let broken = |id: &RegistryId, _: &RegistryState| {
+        Some(f64::from(u8::from(statuses.get(id)?.last_good.error.is_some())))
+    };
     let gauges = [
+        (
+            "mainstem_registry_lag_seconds",
+            "Seconds by which the registry's values may lag behind it: 0 while it is followed",
+            each(&lag),
+        ),
+        (
+            "mainstem_registry_last_good_timestamp_seconds",
+            "When the registry's last good state was last written to disk",
+            each(&written),
+        ),
+        (
+            "mainstem_registry_last_good_bytes",
+            "Size of the registry's last good state on disk",
+            each(&bytes),
+        ),
+        (
+            "mainstem_registry_last_good_failed",
+            "Whether the registry's last good state could not be used or written",
+            each(&broken),
+        ),
         (
             "mainstem_registry_services",
             "Services that the registry defines",
@@ -146,6 +182,11 @@ fn of_registries<'a>(
             "mainstem_registry_endpoints",
             "Endpoints that the registry brings",
             each(&|_, state| Some(number(state.endpoints))),
+        ),
+        (
+            "mainstem_registry_held_endpoints",
+            "Endpoints that the registry withdrew and that are held all the same",
+            each(&|_, state| Some(number(state.held))),
         ),
         (
             "mainstem_registry_workloads",
@@ -170,19 +211,17 @@ fn of_registries<'a>(
     ];
     let state = Gauge {
         name: "mainstem_registry_state",
-        help: "1 for the state that the registry is in: syncing, live or stale",
-        values: states.iter().flat_map(|(id, state)| in_states(id, &state.condition)).collect(),
+        help: "1 for the state that the registry is in: syncing, live, stale or expired",
+        values: states.iter().flat_map(|(id, state)| in_states(id, state.freshness)).collect(),
     };
     let rest = gauges.into_iter().map(|(name, help, values)| Gauge { name, help, values });
     std::iter::once(state).chain(rest).collect()
 }
 
-fn in_states<'a>(id: &'a RegistryId, condition: &Condition) -> Vec<(Labels<'a>, f64)> {
-    let word = condition.word();
-    let all = ["syncing", "live", "stale"].into_iter();
-    all.map(|state| {
-        let labels = vec![("registry", id.as_str()), ("state", state)];
-        (labels, f64::from(u8::from(state == word)))
-    })
-    .collect()
+fn in_states<'a>(id: &'a RegistryId, freshness: Freshness) -> Vec<(Labels<'a>, f64)> {
+    let all = Freshness::ALL.into_iter().map(|state| {
+        let labels = vec![("registry", id.as_str()), ("state", state.word())];
+        (labels, f64::from(u8::from(state == freshness)))
+    });
+    all.collect()
 }

@@ -116,11 +116,11 @@ fn a_registrys_state_stands_in_the_snapshot() {
     aggregate.hear("kubernetes/home", [bad, failed.clone()]);
     let expected = RegistryState {
         condition: Condition::Failed("refused".into()),
-        synced: false,
+        freshness: Freshness::Stale,
         services: 1,
         endpoints: 1,
-        workloads: 0,
         rejected: [rejected("EndpointSlice", "bad")].into(),
+        ..RegistryState::default()
     };
     let registries = aggregate.snapshot().registries();
     assert_eq!(registries.get(&RegistryId::from("kubernetes/home")), Some(&expected));

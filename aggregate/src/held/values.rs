@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mainstem_model::{
-    Config, ConfigKey, EndpointSet, Key, Namespace, NamespaceName, NetworkGateway,
+    Config, ConfigKey, Endpoint, EndpointSet, Key, Namespace, NamespaceName, NetworkGateway,
     NetworkGatewayKey, Service, ServiceKey, Shards, Value, Workload, WorkloadKey,
 };
 
@@ -12,6 +12,20 @@ use mainstem_model::{
 pub(crate) struct Said {
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) endpoints: Option<Arc<EndpointSet>>,
+}
+
+impl Said {
+    /// The same with endpoints that are used after everything else.
+    pub(crate) fn as_last_resort(&self) -> Self {
+        let last = |endpoint: &Arc<Endpoint>| {
+            Arc::new(Endpoint { held: true, ..Endpoint::clone(endpoint) })
+        };
+        let held = |set: &Arc<EndpointSet>| {
+            let all = set.endpoints().iter().map(last).collect();
+            Arc::new(EndpointSet::new(set.service.clone(), all))
+        };
+        Self { service: self.service.clone(), endpoints: self.endpoints.as_ref().map(held) }
+    }
 }
 
 /// A value of each key. Never rehashed as a whole, so that no single update is slow.
@@ -59,6 +73,19 @@ impl Values {
         keys.extend(self.configs.keys().cloned().map(Key::Config));
         keys.extend(self.gateways.keys().cloned().map(Key::Gateway));
         keys
+    }
+
+    /// All values, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Value> {
+        let services = self.services.values().filter_map(|said| said.service.clone());
+        let endpoints = self.services.values().filter_map(|said| said.endpoints.clone());
+        services
+            .map(Value::Service)
+            .chain(endpoints.map(Value::Endpoints))
+            .chain(self.workloads.values().cloned().map(Value::Workload))
+            .chain(self.namespaces.values().cloned().map(Value::Namespace))
+            .chain(self.configs.values().cloned().map(Value::Config))
+            .chain(self.gateways.values().cloned().map(Value::Gateway))
     }
 
     /// The value of `key`.

@@ -124,14 +124,15 @@ fn united(service: &Service, portions: &[Portion<'_>]) -> EndpointSet {
     EndpointSet::new(service.key.clone(), groups.map(one).collect())
 }
 
-/// One endpoint out of those of one key: the first, on the lowest tier of all,
-/// with everybody's origins.
+/// One endpoint out of those of one key: the first that is not held, on the
+/// lowest tier of all, with everybody's origins.
 fn one(same: &[Arc<Endpoint>]) -> Arc<Endpoint> {
-    let (first, rest) = same.split_first().expect("a group has a member");
-    if rest.is_empty() {
+    let live = same.iter().position(|endpoint| !endpoint.held).unwrap_or_default();
+    let first = &same[live];
+    if same.len() == 1 {
         return first.clone();
     }
-    let further = rest.iter().flat_map(|endpoint| endpoint.origins.iter());
+    let further = same.iter().flat_map(|endpoint| endpoint.origins.iter());
     let origins = with_further(&first.origins, further);
     let tier = same.iter().map(|endpoint| endpoint.tier).min().unwrap_or_default();
     Arc::new(Endpoint { origins, tier, ..Endpoint::clone(first) })

@@ -35,7 +35,8 @@ pub(super) fn apply<'a>(sharing: &Sharing, portions: Vec<Portion<'a>>) -> Vec<Po
 /// The first portion that takes traffic, else the first with any endpoint.
 /// Portions stand in the order of preference.
 fn preferred(mut portions: Vec<Portion<'_>>) -> Vec<Portion<'_>> {
-    let takes_traffic = |e: &Arc<Endpoint>| matches!(e.health, Health::Healthy | Health::Degraded);
+    let takes_traffic =
+        |e: &Arc<Endpoint>| !e.held && matches!(e.health, Health::Healthy | Health::Degraded);
     let serving = |p: &Portion<'_>| p.endpoints.endpoints().iter().any(takes_traffic);
     let some = |p: &Portion<'_>| !p.endpoints.endpoints().is_empty();
     let found = portions.iter().position(serving).or_else(|| portions.iter().position(some));
@@ -101,8 +102,7 @@ impl Scale {
             let of_port = portion.endpoints.endpoints().iter().filter(|e| e.port == port);
             for endpoint in of_port {
                 let (healthy, all) = sums.entry(portion.registry).or_default();
-                *healthy +=
-                    u128::from(endpoint.weight) * u128::from(endpoint.health == Health::Healthy);
+                *healthy += u128::from(endpoint.weight) * u128::from(counts(endpoint));
                 *all += u128::from(endpoint.weight);
             }
         }
@@ -125,6 +125,11 @@ impl Scale {
         let weight = (u128::from(own) * over / under).clamp(1, u128::from(u32::MAX));
         u32::try_from(weight).expect("clamped to 32 bits")
     }
+}
+
+/// Whether an endpoint has a part in its registry's share.
+fn counts(endpoint: &Endpoint) -> bool {
+    endpoint.health == Health::Healthy && !endpoint.held
 }
 
 /// Whole factors; `None` where they would take the port's weights beyond 32 bits.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstem_model::{Condition, EndpointSet, Snapshot, Value};
+use mainstem_model::{Condition, EndpointSet, Snapshot, TimeSpan, Value};
 use mainstem_registry::{UpdateSender, Updates};
 use pretty_assertions::assert_eq;
 use tokio::task::JoinHandle;
@@ -9,6 +9,8 @@ use tokio::time::advance;
 
 use super::*;
 use crate::fixtures::{config, endpoints, key, put_service, replace, service};
+use crate::freshness::{Expiry, ExpiryAction};
+use crate::last_good::LastGood;
 
 const WEB: &str = "shop/web.shop.svc";
 const DB: &str = "shop/db.shop.svc";
@@ -25,8 +27,12 @@ struct Running {
 
 impl Running {
     async fn of(registries: &[&str]) -> Self {
+        Self::with(config(registries)).await
+    }
+
+    async fn with(config: AggregateConfig) -> Self {
         let (updates, receiver) = mainstem_registry::channel();
-        let (config, settings) = watch::channel(config(registries));
+        let (config, settings) = watch::channel(config);
         let (publisher, published) = channel();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run(receiver, settings, publisher, shutdown.clone()));
@@ -42,6 +48,16 @@ impl Running {
         sender.send_all(replace(vec![service, endpoints], vec![]));
         settle().await;
         sender
+    }
+
+    fn freshness(&self, id: &str) -> Freshness {
+        self.snapshot().registries()[&RegistryId::from(id)].freshness
+    }
+
+    fn held(&self) -> Vec<bool> {
+        let snapshot = self.snapshot();
+        let set = snapshot.endpoints(&key(WEB));
+        set.into_iter().flat_map(|set| set.endpoints()).map(|endpoint| endpoint.held).collect()
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -172,11 +188,123 @@ async fn a_failed_registry_is_stale_and_loses_nothing() {
     settle().await;
     assert_eq!(running.addresses(), ["80 10.0.0.1:80"]);
     let id = "kubernetes/home".into();
-    assert_eq!(running.snapshot().registries()[&id].condition.word(), "stale");
+    assert_eq!(running.snapshot().registries()[&id].freshness, Freshness::Stale);
     let status = running.published.statuses.get(&id).unwrap();
     let (failed, reason) = status.last_error.unwrap();
     assert_eq!(failed, status.last_update.unwrap() + Duration::from_secs(7));
     assert_eq!((status.since, &*reason), (failed, "refused"));
+}
+
+fn failed() -> mainstem_model::RegistryUpdate {
+    mainstem_model::RegistryUpdate::Condition(Condition::Failed("refused".into()))
+}
+
+/// `kubernetes/home` defines the service; `consul/dc1` joins it and expires after
+/// a minute.
+fn expiring(action: ExpiryAction) -> AggregateConfig {
+    let mut config = config(&["kubernetes/home", "consul/dc1 *"]);
+    config.registries[1].expiry = Expiry { after: TimeSpan::from_secs(60), action };
+    config
+}
+
+#[rstest::rstest]
+#[case(ExpiryAction::Keep, &["80 10.0.0.1:80", "80 10.0.0.2:80"], &[false, false])]
+#[case(ExpiryAction::Degrade, &["80 10.0.0.1:80", "80 10.0.0.2:80"], &[false, true])]
+#[case(ExpiryAction::Remove, &["80 10.0.0.1:80"], &[false])]
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_stays_silent_expires_as_it_is_configured_and_comes_back(
+    #[case] action: ExpiryAction,
+    #[case] addresses: &[&str],
+    #[case] held: &[bool],
+) {
+    let running = Running::with(expiring(action)).await;
+    running.live("kubernetes/home").await;
+    let consul = running.updates.sender("consul/dc1".into());
+    let second = endpoints("consul/dc1", WEB, &["80 10.0.0.2:80"]);
+    consul.replace(vec![Value::Endpoints(second)], vec![]);
+    settle().await;
+    consul.send(failed());
+    pass(Duration::from_secs(59)).await;
+    assert_eq!(
+        (running.freshness("consul/dc1"), running.held()),
+        (Freshness::Stale, vec![false; 2])
+    );
+
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(running.freshness("consul/dc1"), Freshness::Expired);
+    assert_eq!(
+        (running.addresses(), running.held()),
+        (addresses.to_vec().iter().map(ToString::to_string).collect(), held.to_vec())
+    );
+    let status = running.published.statuses.get(&"consul/dc1".into()).unwrap();
+    let lag = status.lag(status.since).unwrap();
+    assert!((60..=61).contains(&lag.as_secs()), "{lag:?}");
+
+    consul.live();
+    pass(20 * MS).await;
+    assert_eq!(
+        (running.freshness("consul/dc1"), running.held()),
+        (Freshness::Live, vec![false; 2])
+    );
+}
+
+/// Time runs while files are read and written.
+#[tokio::test]
+async fn a_registry_that_is_down_at_the_start_is_served_as_it_was_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&["kubernetes/home", "consul/dc1"]);
+    config.state.directory = Some(directory.path().to_owned());
+    config.state.interval = Duration::ZERO;
+    let mut first = Running::with(config.clone()).await;
+    first.live("kubernetes/home").await;
+    first.updates.sender("consul/dc1".into()).replace(vec![], vec![]);
+    assert!(first.published.readiness.ready().await);
+    let id = RegistryId::from("kubernetes/home");
+    first.shutdown.cancel();
+    first.task.await.unwrap();
+    assert!(LastGood::new(directory.path()).read(&id).unwrap().is_some());
+
+    let mut second = Running::with(config).await;
+    second.updates.sender(id.clone()).send(failed());
+    second.updates.sender("consul/dc1".into()).replace(vec![], vec![]);
+    assert!(second.published.readiness.ready().await);
+    assert_eq!(second.addresses(), ["80 10.0.0.1:80"]);
+    let state = second.snapshot().registries()[&id].clone();
+    assert_eq!((state.freshness, state.restored, state.synced), (Freshness::Stale, true, false));
+    assert!(second.published.statuses.get(&id).unwrap().live_until.is_some());
+
+    // Its own word replaces what stood on disk, and its absence from the
+    // configuration takes the file along.
+    second.updates.sender(id.clone()).replace(vec![], vec![]);
+    let snapshot = second.published.snapshots.wait_for(|s| s.service_count() == 0).await.unwrap();
+    assert!(!snapshot.registries()[&id].restored);
+    second.config.send_modify(|config| drop(config.registries.remove(0)));
+    second.updates.remove(&id);
+    let gone = |s: &Snapshot| !s.registries().contains_key(&id);
+    second.published.snapshots.wait_for(gone).await.unwrap();
+    second.shutdown.cancel();
+    second.task.await.unwrap();
+    assert!(LastGood::new(directory.path()).read(&id).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_last_good_state_is_refused_named_and_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(&["kubernetes/home"]);
+    config.state.directory = Some(directory.path().to_owned());
+    config.state.interval = Duration::ZERO;
+    let id = RegistryId::from("kubernetes/home");
+    let files = LastGood::new(directory.path());
+    std::fs::create_dir_all(files.path(&id).parent().unwrap()).unwrap();
+    std::fs::write(files.path(&id), "torn").unwrap();
+
+    let mut running = Running::with(config).await;
+    running.live("kubernetes/home").await;
+    assert!(running.published.readiness.ready().await);
+    assert_eq!(running.addresses(), ["80 10.0.0.1:80"]);
+    running.shutdown.cancel();
+    running.task.await.unwrap();
+    assert!(files.read(&id).unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::Rejected;
+use crate::api::{Hold, Rejected};
 
 fn origin(registry: &str) -> Origin {
     Origin {
@@ -24,26 +24,42 @@ fn a_registry_is_a_row_with_its_troubles_below() {
         reason: Some("connection refused".to_owned()),
         since: None,
         synced: true,
+        restored: true,
+        lag_seconds: Some(90.4),
         last_update: None,
         last_error: None,
         updates: 3,
         services: 2,
         endpoints: 10,
+        held: 4,
+        holds: vec![Hold {
+            hostname: "orders.shop".to_owned(),
+            namespace: "shop".to_owned(),
+            endpoints: 4,
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            until: "2026-01-01T00:10:00Z".to_owned(),
+            cause: "service".to_owned(),
+        }],
         workloads: 0,
         rejected: vec![Rejected {
             kind: "instance".to_owned(),
             name: "web-1".to_owned(),
             reason: "port 0".to_owned(),
         }],
+        last_good: None,
         settings: serde_json::Value::Null,
     };
     assert_eq!(
         registries(&[registry]),
         "\
-REGISTRY    STATE  SINCE  UPDATED  SERVICES  ENDPOINTS  WORKLOADS  REJECTED
-consul/dc1  stale  -      -        2         10         0          1
+REGISTRY    STATE  SINCE  LAG  UPDATED  SERVICES  ENDPOINTS  HELD  WORKLOADS  REJECTED
+consul/dc1  stale  -      90s  -        2         10         4     0          1
 
 consul/dc1 is stale: connection refused
+
+consul/dc1 is served from its last good state on disk
+
+consul/dc1 withdrew 4 endpoints of shop/orders.shop: held until 2026-01-01T00:10:00Z
 
 consul/dc1 rejects instance web-1: port 0
 "
@@ -59,6 +75,8 @@ fn an_endpoint_shows_its_registries_once_each() {
         target_port: 8080,
         health: "healthy".to_owned(),
         weight: 1,
+        tier: 0,
+        held: true,
         locality: "eu/eu-1".to_owned(),
         network: String::new(),
         cluster: String::new(),
@@ -76,8 +94,8 @@ fn an_endpoint_shows_its_registries_once_each() {
     assert_eq!(
         endpoints(&[service]),
         "\
-HOST         PORT  ADDRESS                        HEALTH   WEIGHT  LOCALITY  CLUSTER  REGISTRIES
-orders.shop  80    10.0.0.1:8080, [fd00::1]:8080  healthy  1       eu/eu-1   -        kubernetes/eu, file/vm
+HOST         PORT  ADDRESS                        HEALTH         WEIGHT  LOCALITY  CLUSTER  REGISTRIES
+orders.shop  80    10.0.0.1:8080, [fd00::1]:8080  healthy, held  1       eu/eu-1   -        kubernetes/eu, file/vm
 "
     );
 }
