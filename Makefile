@@ -7,7 +7,7 @@ ENVOY_VERSIONS := 1.40.0 1.39.3 1.38.3 1.37.0 1.36.4
 
 CARGO := cargo
 # Crates with benchmarks.
-BENCHES := mainstem-aggregate mainstem-consul
+BENCHES := mainstem-aggregate mainstem-consul mainstem-file mainstem-kubernetes mainstem-translate
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

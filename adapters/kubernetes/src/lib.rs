@@ -31,6 +31,7 @@
 
 mod adapter;
 mod api;
+mod check;
 mod config;
 mod convert;
 mod names;
@@ -39,6 +40,7 @@ mod store;
 mod watch;
 
 pub use adapter::KubernetesAdapter;
+pub use check::{Checked, check};
 pub use config::{KubernetesConfig, LabelRequirement, LabelSelector, Operator};
 
 /// The provider's name in registry identities: `kubernetes/CLUSTER`.
