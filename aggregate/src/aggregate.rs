@@ -235,7 +235,11 @@ impl Aggregate {
                 endpoints: said.endpoints.as_ref(),
             })
             .collect();
-        merge_service(self.rules.policy(key), key, &contributions)
+        let mut merged = merge_service(self.rules.policy(key), key, &contributions);
+        if let Some(service) = &mut merged.service {
+            self.rules.show(service);
+        }
+        merged
     }
 
     /// What a registry contributes to a service: what it said, after what expiry

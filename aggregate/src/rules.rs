@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use mainstem_model::{ClusterId, HostPattern, Hostname, RegistryId, ServiceAccount, ServiceKey};
+use mainstem_model::{
+    ClusterId, DefaultVisibility, HostPattern, Hostname, RegistryId, Service, ServiceAccount,
+    ServiceKey, Visibility,
+};
 
 use crate::freshness::ExpiryAction;
 use crate::policy::{MergePolicy, Policies};
@@ -58,6 +61,7 @@ impl RegistryRules {
 pub struct Rules {
     registries: Vec<Arc<RegistryRules>>,
     policies: Policies,
+    default_visibility: DefaultVisibility,
 }
 
 impl Rules {
@@ -74,12 +78,26 @@ impl Rules {
                 registries.push(Arc::new(rules));
             }
         }
-        Self { registries, policies: Policies::new(&config.policies) }
+        let default_visibility = config.mesh.default_service_export_to.clone();
+        Self { registries, policies: Policies::new(&config.policies), default_visibility }
     }
 
     /// The merge policy of a service, where one is declared.
     pub fn policy(&self, key: &ServiceKey) -> Option<&MergePolicy> {
         self.policies.of(key)
+    }
+
+    /// Applies the mesh's default to a service that does not say who may see it.
+    pub fn show(&self, service: &mut Arc<Service>) {
+        if service.visibility != Visibility::Unset {
+            return;
+        }
+        let default = self.default_visibility.iter().map(String::as_str);
+        let default = Visibility::parse(default, service.namespace());
+        // Everybody sees it as it stands, shared with what the registry holds.
+        if let Some(only @ Visibility::Namespaces(_)) = default {
+            Arc::make_mut(service).visibility = only;
+        }
     }
 
     /// The registries in order.

@@ -100,8 +100,11 @@ pub struct Port {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub enum Visibility {
-    /// Every namespace (`*`).
+    /// It says nothing, and the mesh's default holds. A merged service says so only
+    /// where that is every namespace.
     #[default]
+    Unset,
+    /// Every namespace (`*`).
     Public,
     /// These namespaces. Its own stands here by name (`.`); an empty set is nobody (`~`).
     Namespaces(BTreeSet<NamespaceName>),
@@ -132,12 +135,17 @@ impl Visibility {
         Some(Self::Namespaces(names.collect()))
     }
 
+    /// The only namespaces that may see it; `None` if all may.
+    pub fn namespaces(&self) -> Option<&BTreeSet<NamespaceName>> {
+        match self {
+            Self::Unset | Self::Public => None,
+            Self::Namespaces(names) => Some(names),
+        }
+    }
+
     /// Whether `namespace` may see it.
     pub fn includes(&self, namespace: &NamespaceName) -> bool {
-        match self {
-            Self::Public => true,
-            Self::Namespaces(names) => names.contains(namespace),
-        }
+        self.namespaces().is_none_or(|names| names.contains(namespace))
     }
 }
 

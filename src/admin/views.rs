@@ -162,10 +162,7 @@ pub fn service(snapshot: &model::Snapshot, service: &model::Service) -> api::Ser
         ports: ports.collect(),
         resolution: word(&service.resolution),
         addresses: addresses.map(|(cluster, own)| (cluster.to_string(), texts(own))).collect(),
-        visible_to: match &service.visibility {
-            model::Visibility::Public => None,
-            model::Visibility::Namespaces(names) => Some(texts(names)),
-        },
+        visible_to: service.visibility.namespaces().map(texts),
         alias_of: service.alias_of.as_ref().map(ToString::to_string),
         selector: labels(&service.selector),
         endpoints: endpoints.len(),

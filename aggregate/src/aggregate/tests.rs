@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mainstem_model::{
-    Address, ChangeSet, Endpoint, Labels, Namespace, RegistryUpdate, Sourced, Workload, WorkloadKey,
+    Address, ChangeSet, Endpoint, Labels, Namespace, RegistryUpdate, Sourced, Visibility, Workload,
+    WorkloadKey,
 };
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
@@ -356,4 +357,24 @@ proptest! {
         changed.publish(&dirty);
         prop_assert_eq!(content(changed.snapshot()), content(started.snapshot()));
     }
+}
+
+#[test]
+fn the_meshs_default_visibility_holds_for_services_that_say_nothing_of_theirs() {
+    let mut aggregate = with_services(&["shop/web.shop.svc"]);
+    let mut open = service("kubernetes/home", "shop/open.shop.svc", &["80 http"]);
+    open.visibility = Visibility::Public;
+    aggregate.hear("kubernetes/home", [put_service(open)]);
+    let seen = |aggregate: &Aggregate| {
+        ["shop/web.shop.svc", "shop/open.shop.svc"]
+            .map(|name| aggregate.snapshot().is_visible(&key(name), &"elsewhere".into()))
+    };
+    assert_eq!(seen(&aggregate), [true, true]);
+    let mut restricted = aggregate.config.clone();
+    restricted.mesh.default_service_export_to = vec![".".to_owned()];
+    let dirty = aggregate.configure(restricted);
+    aggregate.publish(&dirty);
+    assert_eq!(seen(&aggregate), [false, true]);
+    assert!(aggregate.snapshot().is_visible(&key("shop/web.shop.svc"), &"shop".into()));
+    assert_eq!(content(aggregate.snapshot()), content(&aggregate.merged_anew()));
 }

@@ -167,7 +167,8 @@ impl Decoder {
             addresses.insert(self.text(own.cluster)?.into(), all?);
         }
         let visibility = match &record.visible {
-            None => model::Visibility::Public,
+            None => model::Visibility::Unset,
+            Some(visible) if visible.everybody => model::Visibility::Public,
             Some(visible) => model::Visibility::Namespaces(self.all(&visible.namespaces)?),
         };
         let prefix = |text: &String| text.parse().map_err(|_| Corrupt::Strange("no prefix"));

@@ -165,10 +165,13 @@ impl Encoder {
         });
         let addresses = addresses.collect();
         let visible = match visibility {
-            model::Visibility::Public => None,
+            model::Visibility::Unset => None,
+            model::Visibility::Public => {
+                Some(records::Visible { everybody: true, namespaces: Vec::new() })
+            }
             model::Visibility::Namespaces(names) => {
                 let namespaces = self.texts(names.iter().map(model::NamespaceName::as_str));
-                Some(records::Visible { namespaces })
+                Some(records::Visible { everybody: false, namespaces })
             }
         };
         records::Service {

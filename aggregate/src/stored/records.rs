@@ -116,11 +116,13 @@ pub(super) struct ClusterAddresses {
     pub addresses: Vec<Vec<u8>>,
 }
 
-/// Absent: everybody.
+/// Absent: nothing is said.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Visible {
     #[prost(uint32, repeated, tag = "1")]
     pub namespaces: Vec<u32>,
+    #[prost(bool, tag = "2")]
+    pub everybody: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

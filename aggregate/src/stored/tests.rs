@@ -153,7 +153,8 @@ fn service() -> impl Strategy<Value = Service> {
                 prefixes: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
                 aliases: aliases.into_iter().map(name).collect(),
                 alias_of: alias_of.map(name),
-                visibility: seen.map_or(Visibility::Public, visible),
+                visibility: seen
+                    .map_or(if external { Visibility::Public } else { Visibility::Unset }, visible),
                 labels,
                 selector,
                 service_accounts: accounts.iter().map(|a| a.as_str().into()).collect(),

@@ -8,7 +8,7 @@ use super::{ChangeSet, Snapshot};
 use crate::{
     Config, ConfigKey, Conflict, EndpointSet, Hostname, MeshSettings, Namespace, NamespaceName,
     NetworkGateway, NetworkGatewayKey, RegistryId, RegistryState, Service, ServiceKey, Shards,
-    Visibility, Workload, WorkloadKey,
+    Workload, WorkloadKey,
 };
 
 /// A snapshot being made. Putting what stands there already changes nothing.
@@ -205,11 +205,9 @@ impl Draft {
         if !service.selector.is_empty() {
             add(&mut index.selecting, service.namespace(), key);
         }
-        match &service.visibility {
-            Visibility::Public => drop(index.public.insert(key.clone(), ())),
-            Visibility::Namespaces(names) => {
-                names.iter().for_each(|name| add(&mut index.restricted, name, key));
-            }
+        match service.visibility.namespaces() {
+            None => drop(index.public.insert(key.clone(), ())),
+            Some(names) => names.iter().for_each(|name| add(&mut index.restricted, name, key)),
         }
     }
 
@@ -220,11 +218,9 @@ impl Draft {
             index.by_hostname.unlist(hostname, key);
         }
         remove(&mut index.selecting, service.namespace(), key);
-        match &service.visibility {
-            Visibility::Public => drop(index.public.remove(key)),
-            Visibility::Namespaces(names) => {
-                names.iter().for_each(|name| remove(&mut index.restricted, name, key));
-            }
+        match service.visibility.namespaces() {
+            None => drop(index.public.remove(key)),
+            Some(names) => names.iter().for_each(|name| remove(&mut index.restricted, name, key)),
         }
     }
 

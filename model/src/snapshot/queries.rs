@@ -9,7 +9,7 @@ use super::Snapshot;
 use crate::{
     Address, Config, ConfigKey, Conflict, ConflictKind, Endpoint, EndpointSet, Hostname, Labels,
     Namespace, NamespaceName, NetworkGateway, NetworkId, Port, Proxy, RegistryId, Service,
-    ServiceKey, Shards, TargetPort, Visibility, Workload, WorkloadKey,
+    ServiceKey, Shards, TargetPort, Workload, WorkloadKey,
 };
 
 /// One service port that leads to a workload.
@@ -74,10 +74,7 @@ impl Snapshot {
 
     /// Whether everybody may see the service, or only some.
     pub fn is_visible(&self, key: &ServiceKey, namespace: &NamespaceName) -> bool {
-        self.service(key).is_some_and(|service| match &service.visibility {
-            Visibility::Public => true,
-            visibility => visibility.includes(namespace),
-        })
+        self.service(key).is_some_and(|service| service.visibility.includes(namespace))
     }
 
     /// All endpoints of a service.

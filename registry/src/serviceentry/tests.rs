@@ -127,7 +127,7 @@ fn each_host_becomes_a_service() {
         "without endpoints a DNS entry resolves its own hosts"
     );
     assert!(
-        declared.iter().all(|d| d.service.external && d.service.visibility == Visibility::Public)
+        declared.iter().all(|d| d.service.external && d.service.visibility == Visibility::Unset)
     );
 }
 

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mainstem_model::{
-    ChangeSet, Hostname, NamespaceName, Service, ServiceKey, Snapshot, Visibility,
-};
+use mainstem_model::{ChangeSet, Hostname, NamespaceName, Service, ServiceKey, Snapshot};
 use rustc_hash::FxHashMap;
 
 use super::catalog::{Catalog, CatalogKey};
@@ -77,10 +75,7 @@ fn namespaces(
     let services = keys.flat_map(|key| [before.service(key), after.service(key)]).flatten();
     let mut all = BTreeSet::new();
     for service in services {
-        match &service.visibility {
-            Visibility::Public => return None,
-            Visibility::Namespaces(names) => all.extend(names.iter().cloned()),
-        }
+        all.extend(service.visibility.namespaces()?.iter().cloned());
     }
     Some(all)
 }

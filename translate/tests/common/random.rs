@@ -164,7 +164,8 @@ fn some_service() -> impl Strategy<Value = Service> {
         prop::option::of(select(&HOSTS[..]).prop_map(Into::into)),
     );
     let visibility = prop_oneof![
-        3 => Just(Visibility::Public),
+        2 => Just(Visibility::Unset),
+        1 => Just(Visibility::Public),
         1 => subsequence(NAMESPACES.to_vec(), 0..2).prop_map(|names| {
             Visibility::Namespaces(names.into_iter().map(Into::into).collect::<BTreeSet<_>>())
         }),
