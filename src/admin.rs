@@ -7,7 +7,6 @@ mod dump;
 mod handlers;
 mod views;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -52,7 +51,7 @@ pub struct App {
     /// When the process started.
     pub started: SystemTime,
     /// Where proxies are served.
-    pub xds_address: SocketAddr,
+    pub xds_address: watch::Receiver<String>,
 }
 
 /// The API's paths. `/debug/…` are those of Istio whose meaning is the same.

@@ -296,12 +296,24 @@ pub struct Proxy {
     pub peer: Option<String>,
     /// Name and version of its software.
     pub agent: String,
+    /// Who it proved to be; absent where nobody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// `sotw` or `delta`.
     pub protocol: String,
     /// Since when it is connected.
     pub since: String,
     /// By type of resource, in the order in which it asked.
     pub types: Vec<ProxyType>,
+}
+
+/// A proven identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// By what: `certificate`, `kubernetes` or `oidc`.
+    pub method: String,
+    /// The SPIFFE ID.
+    pub name: String,
 }
 
 /// One type of resource of one client.

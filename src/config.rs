@@ -24,6 +24,7 @@ mod schema;
 mod tests;
 mod tree;
 mod watch;
+mod xds;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,10 @@ pub use report::{ConfigError, Document, Problem};
 pub use schema::{schema, variables};
 pub use tree::Place;
 pub use watch::ConfigWatch;
+pub use xds::{
+    AuthenticationConfig, CertificateConfig, KubernetesTokenConfig, OidcConfig, SocketMode,
+    TlsConfig, UnixSocketConfig, XdsConfig,
+};
 
 /// Everything that `mainstem serve` is told.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -48,7 +53,7 @@ pub struct Config {
     /// The ClusterID of this control plane's own cluster: its Kubernetes registry
     /// comes before all others, and a proxy that names no cluster belongs to it.
     pub cluster: ClusterId,
-    /// Where proxies are served.
+    /// Where proxies are served, and who is let in.
     pub xds: XdsConfig,
     /// Where operators are served.
     pub admin: AdminConfig,
@@ -66,20 +71,6 @@ pub struct Config {
     #[serde(skip)]
     #[schemars(skip)]
     pub files: Vec<PathBuf>,
-}
-
-/// Where proxies are served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct XdsConfig {
-    /// Address and port of the xDS server, without TLS. Default: `127.0.0.1:15010`.
-    pub address: ListenAddress,
-}
-
-impl Default for XdsConfig {
-    fn default() -> Self {
-        Self { address: ListenAddress::loopback(15010) }
-    }
 }
 
 /// Where operators are served.

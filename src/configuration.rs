@@ -89,9 +89,8 @@ impl Followers {
             self.current.send_modify(|current| current.error = None);
             return;
         }
-        if (config.xds.address, config.admin.address) != (before.xds.address, before.admin.address)
-        {
-            warn!("xds.address and admin.address take effect after a restart");
+        if config.admin.address != before.admin.address {
+            warn!("admin.address takes effect after a restart");
         }
         // The aggregate first: what a new registry brings is then wanted already.
         self.aggregate.send_replace(config.aggregate());

@@ -16,9 +16,11 @@
 
 pub mod admin;
 pub mod api;
+pub mod authentication;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+pub mod listeners;
 pub mod metrics;
 pub mod registries;
 pub mod serve;

@@ -1,5 +1,6 @@
 //! Metrics, under Istio's names where the meaning is the same.
 
+mod auth;
 mod gauges;
 mod pushes;
 mod total;
@@ -10,6 +11,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use crate::admin::App;
+pub use auth::AuthMetrics;
 pub use pushes::Pushes;
 
 /// Everything that `/metrics` shows.
@@ -22,10 +24,12 @@ impl Metrics {
     /// The media type of what [`encode`](Self::encode) writes.
     pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// The metrics of what `app` reads, and of what happened on streams.
-    pub fn new(app: App, pushes: &Pushes) -> Self {
+    /// The metrics of what `app` reads, of what happened on streams, and of who was
+    /// let in.
+    pub fn new(app: App, pushes: &Pushes, auth: &AuthMetrics) -> Self {
         let mut registry = Registry::default();
         pushes.register(&mut registry);
+        auth.register(&mut registry);
         registry.register_collector(Box::new(gauges::Gauges::new(app)));
         Self { registry }
     }

@@ -7,13 +7,15 @@ use std::time::SystemTime;
 use anyhow::Context;
 use mainstem_aggregate::FileStore;
 use mainstem_translate::Settings;
-use mainstem_xds::{Clients, Listener, Server, ServerConfig};
+use mainstem_xds::{Clients, Server, ServerConfig};
 use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::admin::{self, App};
+use crate::authentication::Gate;
 use crate::configuration::{self, Followers};
-use crate::metrics::{Metrics, Pushes};
+use crate::listeners::Listeners;
+use crate::metrics::{AuthMetrics, Metrics, Pushes};
 use crate::supervise::Supervisor;
 use crate::xds::Source;
 use crate::{registries, shutdown};
@@ -27,11 +29,11 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     let started = SystemTime::now();
     let shutdown = shutdown::on_signal().context("listening for signals")?;
     let config = Arc::new(configuration::load(file.as_deref())?);
-    let xds = Listener::tcp(config.xds.address.0).await?;
+    let mut listeners = Listeners::bind(&config.xds).await?;
     let admin = TcpListener::bind(config.admin.address.0)
         .await
         .with_context(|| format!("listening for the admin API on {}", config.admin.address))?;
-    let (xds_address, admin_address) = (xds.address()?, admin.local_addr()?);
+    let (xds_address, admin_address) = (listeners.addresses(), admin.local_addr()?);
     let mut followers = Followers::new(config.clone(), file);
     let mut tasks = Supervisor::new(shutdown.clone());
 
@@ -65,20 +67,24 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
         clients.clone(),
         Arc::new(pushes.clone()),
     );
-    let stop = shutdown.clone();
-    tasks.spawn("xds", async move { Ok(server.serve(xds, stop).await?) });
+    let auth = AuthMetrics::default();
+    let gate = Gate::new(&config, source.clone(), auth.clone());
+    listeners.observe(auth.clone());
+    let current = followers.current.subscribe();
+    tasks.spawn("xds", listeners.serve(server, gate, current, shutdown.clone()));
 
     // Operators.
     let current = followers.current.subscribe();
-    let app = App { current, published, source, clients, started, xds_address };
-    let router = admin::router(app.clone(), Metrics::new(app, &pushes));
+    let app =
+        App { current, published, source, clients, started, xds_address: xds_address.clone() };
+    let router = admin::router(app.clone(), Metrics::new(app, &pushes, &auth));
     tasks.spawn("admin", admin::serve(admin, router, shutdown.clone()));
     tasks.spawn("configuration", followers.follow(shutdown.clone()));
 
     info!(
         version = env!("CARGO_PKG_VERSION"),
         cluster = %config.cluster,
-        xds = %xds_address,
+        xds = *xds_address.borrow(),
         admin = %admin_address,
         registries = config.registries.len(),
         "mainstem is serving"

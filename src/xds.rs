@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use mainstem_aggregate::{Published, Readiness, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
+use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_translate::{Attached, Counts, Scopes, Settings};
 use mainstem_xds::{Client, Refusal, ResourceSource, ResourceView};
 use parking_lot::{Mutex, RwLock};
@@ -115,7 +116,15 @@ impl Source {
     /// # Errors
     /// A [`Refusal`] when its node says too little.
     pub fn proxy(&self, client: &Client) -> Result<mainstem_model::Proxy, Refusal> {
-        node::proxy(&client.node, &self.shared.cluster.read())
+        self.proxy_of(&client.node)
+    }
+
+    /// The same of a node alone.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it says too little.
+    pub fn proxy_of(&self, node: &Node) -> Result<mainstem_model::Proxy, Refusal> {
+        node::proxy(node, &self.shared.cluster.read())
     }
 
     /// Proxies that name no cluster belong to this one from now on.

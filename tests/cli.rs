@@ -95,7 +95,7 @@ fn every_problem_of_a_configuration_is_printed_and_the_command_fails() {
         stderr(&output),
         format!(
             "\
-{file}:2:8: unknown field `adress`, expected `address`
+{file}:2:8: unknown field `adress`, expected one of `address`, `plaintext`, `insecurePlaintextBeyondLoopback`, `unixSocket`, `tls`, `authentication`
    |
  2 | xds: {{ adress: x }}
    |        ^
@@ -222,6 +222,24 @@ fn a_bootstrap_for_a_grpc_client_names_the_servers_in_order() {
 }
 
 #[test]
+fn a_bootstrap_for_a_grpc_client_says_how_to_know_the_servers_and_what_to_present() {
+    let server = |args: &[&str]| {
+        let common = ["bootstrap", "--grpc", "--name", "app-1", "--xds-address", "m:15012"];
+        let output = run(&[&common, args].concat());
+        let bootstrap: Value = serde_json::from_slice(&output.stdout).unwrap();
+        bootstrap["xds_servers"][0].clone()
+    };
+    let certified = server(&["--tls-ca", "ca", "--tls-cert", "own", "--tls-key", "key"]);
+    let files = json!({
+        "ca_certificate_file": "ca", "certificate_file": "own", "private_key_file": "key",
+    });
+    assert_eq!(certified["channel_creds"], json!([{ "type": "tls", "config": files }]));
+    let with_token = server(&["--tls-ca", "ca", "--token-file", "jwt"]);
+    let token = json!([{ "type": "jwt_token_file", "config": { "jwt_token_file": "jwt" } }]);
+    assert_eq!(with_token["call_creds"], token);
+}
+
+#[test]
 fn a_bootstrap_says_who_the_proxy_is() {
     let output = run(&[
         "bootstrap",
@@ -266,6 +284,11 @@ fn a_bootstrap_says_who_the_proxy_is() {
 #[case(&["bootstrap", "--name", "a", "--xds-address", "nowhere"], "is not HOST:PORT of an xDS server")]
 #[case(&["bootstrap", "--name", "a", "--label", "app"], "write KEY=VALUE")]
 #[case(&["bootstrap", "--name", "a", "--delta", "--sotw"], "cannot be used with")]
+#[case(&["bootstrap", "--name", "a", "--tls-ca", "c", "--tls-cert", "d"], "--tls-key")]
+#[case(
+    &["bootstrap", "--name", "a", "--xds-address", "a:1,b:1", "--tls-ca", "c", "--token-file", "t"],
+    "write one name that leads to all replicas"
+)]
 fn a_bootstrap_that_makes_no_sense_is_refused(#[case] args: &[&str], #[case] expected: &str) {
     let output = run(args);
     assert!(!output.status.success());

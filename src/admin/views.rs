@@ -50,7 +50,7 @@ pub fn status(app: &App) -> api::Status {
         ready: app.published.readiness.is_ready(),
         waiting_for: texts(app.published.readiness.waiting_for()),
         started: time(app.started),
-        xds_address: app.xds_address.to_string(),
+        xds_address: app.xds_address.borrow().clone(),
         generation: snapshot.generation(),
         services: snapshot.service_count(),
         conflicts: snapshot.conflicts().len(),
@@ -229,6 +229,10 @@ pub fn proxy(status: ClientStatus, proxy: Option<model::Proxy>) -> api::Proxy {
         cluster: known.map(|p| p.cluster.to_string()).unwrap_or_default(),
         peer: status.peer.map(|peer| peer.to_string()),
         agent: status.agent,
+        identity: status.identity.names.first().map(|name| api::Identity {
+            method: status.identity.method.to_owned(),
+            name: name.to_string(),
+        }),
         protocol: match status.protocol {
             Protocol::Sotw => "sotw".to_owned(),
             Protocol::Delta => "delta".to_owned(),

@@ -1,5 +1,7 @@
 //! `mainstem bootstrap`: what an Envoy, or a gRPC client, needs to know before it can ask.
 
+mod security;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,6 +11,7 @@ use mainstem_model::{ClusterId, Locality, Proxy};
 use serde_json::{Value, json};
 
 use super::output;
+use security::Security;
 
 /// The name of the cluster that leads to the control plane, as Istio's agents name it.
 const XDS_CLUSTER: &str = "xds-grpc";
@@ -64,6 +67,8 @@ pub struct Bootstrap {
         env = "MAINSTEM_XDS"
     )]
     xds_address: Vec<String>,
+    #[command(flatten)]
+    security: Security,
     /// The port of Envoy's own admin interface, on loopback; 0 takes any
     #[arg(long, value_name = "PORT", default_value_t = 15000)]
     admin_port: u16,
@@ -136,6 +141,11 @@ impl Bootstrap {
     fn build(&self) -> anyhow::Result<Value> {
         let source =
             || json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
+        let servers = self.xds_servers()?;
+        let service = match self.security.token_service(&servers)? {
+            Some(service) => service,
+            None => json!({"envoy_grpc": {"cluster_name": XDS_CLUSTER}}),
+        };
         Ok(json!({
             "node": self.node()?,
             "admin": {"address": socket("127.0.0.1", self.admin_port)},
@@ -144,12 +154,12 @@ impl Bootstrap {
                     "api_type": if self.sotw { "GRPC" } else { "DELTA_GRPC" },
                     "transport_api_version": "V3",
                     "set_node_on_first_message_only": true,
-                    "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                    "grpc_services": [service],
                 },
                 "cds_config": source(),
                 "lds_config": source(),
             },
-            "static_resources": {"clusters": [self.xds_cluster()?]},
+            "static_resources": {"clusters": [self.xds_cluster(&servers)]},
         }))
     }
 
@@ -157,13 +167,14 @@ impl Bootstrap {
     fn for_grpc(&self) -> anyhow::Result<Value> {
         let server = |(host, port): (&str, u16)| {
             let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-            json!({
+            let mut server = json!({
                 "server_uri": format!("{host}:{port}"),
-                "channel_creds": [{"type": "insecure"}],
                 // What Mainstem removes was removed on purpose: a registry that fails
                 // removes nothing.
                 "server_features": ["xds_v3", "fail_on_data_errors"],
-            })
+            });
+            self.security.for_grpc(&mut server);
+            server
         };
         let servers: Vec<Value> = self.xds_servers()?.into_iter().map(server).collect();
         Ok(json!({ "xds_servers": servers, "node": self.node()? }))
@@ -252,16 +263,15 @@ impl Bootstrap {
         servers.collect()
     }
 
-    fn xds_cluster(&self) -> anyhow::Result<Value> {
-        let servers = self.xds_servers()?;
+    fn xds_cluster(&self, servers: &[(&str, u16)]) -> Value {
         // Names are followed where they lead; an IP address has nothing to resolve.
         let resolved = servers.iter().all(|(host, _)| host.parse::<IpAddr>().is_ok());
         let kind = if resolved { "STATIC" } else { "STRICT_DNS" };
         let endpoints: Vec<Value> = servers
-            .into_iter()
-            .map(|(host, port)| json!({"endpoint": {"address": socket(host, port)}}))
+            .iter()
+            .map(|(host, port)| json!({"endpoint": {"address": socket(host, *port)}}))
             .collect();
-        Ok(json!({
+        let mut cluster = json!({
             "name": XDS_CLUSTER,
             "type": kind,
             "connect_timeout": "1s",
@@ -284,12 +294,17 @@ impl Bootstrap {
             "upstream_connection_options": {
                 "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 10, "keepalive_probes": 3},
             },
-        }))
+        });
+        if let Some(socket) = self.security.transport_socket(servers) {
+            cluster["transport_socket"] = socket;
+        }
+        cluster
     }
 }
 
 fn host_and_port(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.trim_start_matches("http://").rsplit_once(':')?;
+    let (host, port) =
+        address.trim_start_matches("http://").trim_start_matches("https://").rsplit_once(':')?;
     Some((host.trim_matches(['[', ']']), port.parse().ok()?))
 }
 

@@ -18,6 +18,11 @@ impl ListenAddress {
         Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     }
 
+    /// A port on every IPv4 address of the host.
+    pub const fn anywhere(port: u16) -> Self {
+        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
+    }
+
     /// Whether it excludes every other that is bound at the same time.
     pub fn collides(self, other: Self) -> bool {
         let everywhere = self.0.ip().is_unspecified() || other.0.ip().is_unspecified();

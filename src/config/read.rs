@@ -11,7 +11,7 @@ use super::decode::decode;
 use super::registry::absolute;
 use super::report::{ConfigError, Document, Problem};
 use super::tree::{Node, Place, Tree};
-use super::{Config, environment, registry, schema};
+use super::{Config, environment, registry, schema, xds};
 
 /// The most that a configuration file may have, in bytes.
 const MAX_BYTES: usize = 4 << 20;
@@ -131,7 +131,8 @@ impl Reading {
         let mesh = self.mesh(root.take("mesh"), &around).unwrap_or_default();
         let registries = self.registries(root.take("registries"), &mesh, &around);
         let cluster = self.cluster(&mut root);
-        let xds = self.section(&mut root, "xds");
+        let xds_node = root.get("xds").cloned();
+        let xds = xds::read(&mut root, &around, &mut self.problems);
         let admin = self.section(&mut root, "admin");
         let publish = self.section(&mut root, "publish");
         if let Some(state) = root.get_mut("state") {
@@ -150,6 +151,7 @@ impl Reading {
             files: Vec::new(),
         };
         self.check(&config);
+        xds::check_beside(&config, xds_node.as_ref(), &mut self.problems);
         config.files = std::mem::take(&mut self.files);
         let warnings = warnings(&config, unknown);
         Some(Loaded { config, warnings })
@@ -288,7 +290,7 @@ impl Reading {
 
     fn check(&mut self, config: &Config) {
         let (xds, admin) = (config.xds.address, config.admin.address);
-        if xds.collides(admin) {
+        if config.xds.plaintext && xds.collides(admin) {
             let message = format!("`xds.address` {xds} and `admin.address` {admin} collide");
             let problem = Problem::new(&Place::Unknown, message);
             self.problems.push(problem.advise("give one of them another port"));
@@ -323,12 +325,7 @@ fn warnings(config: &Config, unknown: Vec<String>) -> Vec<String> {
     if config.registries.is_empty() {
         warnings.push("no registry is configured: nothing will be served".to_owned());
     }
-    if !config.xds.address.0.ip().is_loopback() {
-        let address = config.xds.address;
-        warnings.push(format!(
-            "xds.address {address} is reachable from outside, without TLS or authentication"
-        ));
-    }
+    warnings.extend(xds::warnings(&config.xds));
     warnings
 }
 

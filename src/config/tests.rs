@@ -90,7 +90,7 @@ colour: red
     .unwrap_err();
     let lines: Vec<&str> = error.lines().filter(|line| !line.starts_with(' ')).collect();
     let expected = [
-        "m.yaml:2:8: unknown field `adress`, expected `address`",
+        "m.yaml:2:8: unknown field `adress`, expected one of `address`, `plaintext`",
         "m.yaml:3:19: \"localhost\" is not an address to listen on: write IP:PORT",
         "m.yaml:5:13: unknown registry type `consol`",
         "m.yaml:6:28: \"a/b\" cannot be a cluster's name",
@@ -134,8 +134,8 @@ colour: red
     "another `cluster`"
 )]
 #[case(
-    "cluster: a\nxds: { address: '0.0.0.0:15014' }",
-    "m.yaml: `xds.address` 0.0.0.0:15014 and `admin.address` 127.0.0.1:15014 collide",
+    "cluster: a\nxds: { address: '127.0.0.1:15014' }",
+    "m.yaml: `xds.address` 127.0.0.1:15014 and `admin.address` 127.0.0.1:15014 collide",
     "another port"
 )]
 #[case("cluster: a\npublish: { quiet: 1s }", "m.yaml: `publish.longest` is shorter", "")]
@@ -154,6 +154,31 @@ colour: red
     "cluster: a\nregistries: [{ type: file, cluster: b, path: x, hosts: [/a] }]",
     "m.yaml:2:57: \"/a\" names no namespace",
     ""
+)]
+#[case(
+    "cluster: a\nxds: { address: '0.0.0.0:15010' }",
+    "m.yaml:2:17: `xds.address` 0.0.0.0:15010 can be reached from other hosts",
+    "xds.insecurePlaintextBeyondLoopback: true"
+)]
+#[case(
+    "cluster: a\nxds: { plaintext: false }",
+    "m.yaml:2:19: `xds.plaintext` is off, and nothing else serves proxies",
+    "xds.unixSocket"
+)]
+#[case(
+    "cluster: a\nxds: { authentication: { kubernetes: { audiences: [] } } }",
+    "m.yaml:2:51: a token for no audience",
+    "istio-ca"
+)]
+#[case(
+    "cluster: a\nxds: { authentication: { operators: [alice] } }",
+    "m.yaml:2:37: \"alice\" is not of the form spiffe://",
+    "name the service account"
+)]
+#[case(
+    "cluster: a\nxds: { authentication: { oidc: [{ issuer: 'http://a', audiences: [m] }] } }",
+    "m.yaml:2:43: \"http://a\" is not https",
+    "jwksFile"
 )]
 fn what_is_wrong_is_said_with_place_and_advice(
     #[case] yaml: &str,
@@ -259,7 +284,9 @@ fn mesh_settings_of_a_file_are_overlaid_by_those_beside_it_and_point_into_it() {
 
 #[test]
 fn what_is_odd_is_warned_about() {
-    let loaded = load("cluster: a\nxds: { address: '0.0.0.0:15010' }\n", &[]).unwrap();
+    let yaml =
+        "cluster: a\nxds:\n  address: 0.0.0.0:15010\n  insecurePlaintextBeyondLoopback: true\n";
+    let loaded = load(yaml, &[]).unwrap();
     assert_eq!(
         loaded.warnings,
         [

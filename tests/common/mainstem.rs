@@ -1,6 +1,7 @@
 //! The control plane under test.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 
 use mainstem_test_support::{
@@ -14,7 +15,28 @@ pub struct Mainstem {
     admin: HttpClient,
     admin_address: SocketAddr,
     xds: SocketAddr,
+    /// The configuration but for the registries.
+    settings: Value,
     scratch: Scratch,
+}
+
+/// Writes the configuration file; returns where it is.
+fn write_config(scratch: &Scratch, settings: &Value, registries: &[Value]) -> PathBuf {
+    let mut config = settings.clone();
+    config["registries"] = json!(registries);
+    scratch.write("mainstem.yaml", config.to_string())
+}
+
+/// Puts members where they belong, at any depth.
+fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (name, value) in more {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, more) => *into = more,
+    }
 }
 
 impl Mainstem {
@@ -27,16 +49,24 @@ impl Mainstem {
 
     /// As [`start`](Self::start), but waits only until it answers operators.
     pub async fn launch(ip: Ipv4Addr, registries: &[Value]) -> Self {
+        Self::launch_with(ip, registries, json!({})).await
+    }
+
+    /// As [`launch`](Self::launch), with more of the configuration.
+    pub async fn launch_with(ip: Ipv4Addr, registries: &[Value], settings: Value) -> Self {
         let xds = SocketAddr::from((ip, free_port()));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let scratch = Scratch::new("mainstem");
-        let config = json!({
+        let mut own = json!({
             "cluster": "home",
             "xds": { "address": xds },
             "admin": { "address": admin },
-            "registries": registries,
         });
-        let file = scratch.write("mainstem.yaml", config.to_string());
+        if !ip.is_loopback() {
+            own["xds"]["insecurePlaintextBeyondLoopback"] = json!(true);
+        }
+        merge(&mut own, settings);
+        let file = write_config(&scratch, &own, registries);
         let program =
             Program::new(env!("CARGO_BIN_EXE_mainstem")).args(["serve", "--config"]).arg(file);
         let mainstem = Self {
@@ -44,6 +74,7 @@ impl Mainstem {
             admin: HttpClient::new(&format!("http://{admin}")),
             admin_address: admin,
             xds,
+            settings: own,
             scratch,
         };
         mainstem.until_ok("/live").await;
@@ -52,13 +83,7 @@ impl Mainstem {
 
     /// Replaces the configuration file's registries; the running server follows.
     pub fn configure(&self, registries: &[Value]) {
-        let config = json!({
-            "cluster": "home",
-            "xds": { "address": self.xds },
-            "admin": { "address": self.admin_address },
-            "registries": registries,
-        });
-        self.scratch.write("mainstem.yaml", config.to_string());
+        write_config(&self.scratch, &self.settings, registries);
     }
 
     /// Ends it as a rolling restart does, and waits until it has ended.

@@ -4,11 +4,14 @@
 mod common;
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::client::{Ads, Stream};
 use futures::future::BoxFuture;
 use mainstem_proto::envoy::config::cluster::v3::Cluster;
+use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_proto::envoy::service::cluster::v3::cluster_discovery_service_client::ClusterDiscoveryServiceClient;
 use mainstem_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -94,6 +97,8 @@ async fn a_unix_socket_is_served_and_removed() {
         .unwrap();
     let mut client = Ads::new(channel);
     assert_eq!(first_name(&mut client).await, "a");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     // A socket in use is not taken away from its server.
     assert!(Listener::unix(&path).await.is_err());
     drop(client);
@@ -128,13 +133,30 @@ async fn replaced_certificates_are_used_from_the_next_connection_on() {
     assert_eq!(first_name(&mut dial(port, &new, None).await.unwrap()).await, "a");
 }
 
-/// Takes anybody with a certificate, or with one token.
+/// Takes anybody with a certificate, or with one token, as any node but one; about
+/// another it never makes up its mind.
 struct Guard;
 
 impl Authenticator for Guard {
-    fn authenticate(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity, Denied>> {
+    fn screen(&self, credentials: &Credentials) -> Result<(), Denied> {
+        match credentials.bearer.as_deref() {
+            Some("garbage") => Err(Denied::Unproven("garbage".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+        node: Option<&'a Node>,
+    ) -> BoxFuture<'a, Result<Identity, Denied>> {
         Box::pin(async move {
             assert!(credentials.peer.unwrap().ip().is_loopback());
+            match node.map(|node| node.id.as_str()) {
+                Some("forbidden") => return Err(Denied::Forbidden("not as that node".into())),
+                Some("endless") => std::future::pending().await,
+                _ => {}
+            }
             let certificate =
                 credentials.certificates.first().map(|der| format!("{} bytes", der.len() / 10_000));
             match (certificate, credentials.bearer.as_deref()) {
@@ -146,7 +168,7 @@ impl Authenticator for Guard {
                 (None, Some("secret")) => {
                     Ok(Identity { method: "token", names: vec!["holder".into()], operator: false })
                 }
-                _ => Err(Denied("no credentials".into())),
+                _ => Err(Denied::Unproven("no credentials".into())),
             }
         })
     }
@@ -188,7 +210,15 @@ async fn a_bearer_token_is_shown_to_the_authenticator() {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
     };
-    let denied = client.delta_aggregated_resources(request("wrong")).await.unwrap_err();
+    // What is plainly worthless is refused before anything is read.
+    let denied = client.delta_aggregated_resources(request("garbage")).await.unwrap_err();
+    assert_eq!(
+        (denied.code(), denied.message()),
+        (Code::Unauthenticated, "authenticating the client: garbage")
+    );
+    let mut stream =
+        client.delta_aggregated_resources(request("wrong")).await.unwrap().into_inner();
+    let denied = stream.message().await.unwrap_err();
     assert_eq!(
         (denied.code(), denied.message()),
         (Code::Unauthenticated, "authenticating the client: no credentials")
@@ -196,6 +226,33 @@ async fn a_bearer_token_is_shown_to_the_authenticator() {
     let mut stream =
         client.delta_aggregated_resources(request("secret")).await.unwrap().into_inner();
     assert_eq!(stream.message().await.unwrap().unwrap().resources[0].name, "a");
+}
+
+#[tokio::test]
+async fn who_may_not_act_as_a_node_is_refused_and_who_is_still_asked_about_holds_up_nobody() {
+    let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let address = listener.address().unwrap();
+    let config = ServerConfig { authentication: Duration::from_secs(2), ..Default::default() };
+    let source = StaticSource::new();
+    source.set(Resource::of("a", &Cluster { name: "a".into(), ..Default::default() }));
+    let _server = start(Server::new(config, Arc::new(source)), listener, Guard);
+    let mut client = common::client::connect(address).await;
+    let mut open = async |node: &str| {
+        let node = Node { id: node.into(), ..Default::default() };
+        let first = DeltaDiscoveryRequest { node: Some(node), ..ask() };
+        let mut request = tonic::Request::new(tokio_stream::once(first));
+        request.metadata_mut().insert("authorization", "Bearer secret".parse().unwrap());
+        client.delta_aggregated_resources(request).await.unwrap().into_inner()
+    };
+    let (mut endless, mut forbidden, mut known) =
+        (open("endless").await, open("forbidden").await, open("known").await);
+    assert_eq!(known.message().await.unwrap().unwrap().resources[0].name, "a");
+    let denied = forbidden.message().await.unwrap_err();
+    assert_eq!(
+        (denied.code(), denied.message()),
+        (Code::PermissionDenied, "authorising the client: not as that node")
+    );
+    assert_eq!(endless.message().await.unwrap_err().code(), Code::Unavailable);
 }
 
 /// A plaintext server; its address as `http://HOST:PORT`.

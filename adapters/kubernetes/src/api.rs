@@ -1,7 +1,7 @@
 //! The client: which kinds are followed, how the API server is reached, and the
 //! four things that it is asked.
 
-mod connect;
+pub(crate) mod connect;
 mod kind;
 
 use std::fmt;

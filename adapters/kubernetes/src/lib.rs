@@ -9,6 +9,8 @@
 //!             │
 //!  watch: follow (one per kind) ─ items ─▶ store ─ touched keys ─▶ convert ─▶ UpdateSender
 //!         probe ────── reachable? ───────▶ condition ──────────────────────▶ UpdateSender
+//!
+//!  tokens: TokenReview, for whoever authenticates clients of this cluster
 //! ```
 //!
 //! How it resumes: a watch that ends goes on from the last resource version seen,
@@ -37,11 +39,13 @@ mod convert;
 mod names;
 mod objects;
 mod store;
+mod tokens;
 mod watch;
 
 pub use adapter::KubernetesAdapter;
 pub use check::{Checked, check};
 pub use config::{KubernetesConfig, LabelRequirement, LabelSelector, Operator};
+pub use tokens::{TokenReviewError, TokenReviews, TokenVerdict};
 
 /// The provider's name in registry identities: `kubernetes/CLUSTER`.
 pub const PROVIDER: &str = "kubernetes";

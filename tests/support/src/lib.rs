@@ -39,6 +39,7 @@ mod network;
 mod process;
 mod scratch;
 mod tls;
+mod tokens;
 mod tools;
 
 pub use claim::free_port;
@@ -54,4 +55,5 @@ pub use network::{Interception, NetNs, Network};
 pub use process::{Process, Program};
 pub use scratch::Scratch;
 pub use tls::{Ca, Identity};
+pub use tokens::{KeyServer, TokenIssuer};
 pub use tools::{full_matrix, workspace_root};

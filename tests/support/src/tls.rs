@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, date_time_ymd,
@@ -79,10 +80,27 @@ impl Ca {
     /// A workload with that SPIFFE id, for both ends of mutual TLS.
     pub fn workload(&self, spiffe_id: &str) -> Identity {
         let mut params = named("");
-        let uri = spiffe_id.try_into().expect("a SPIFFE id is ASCII");
-        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.subject_alt_names = uri_names(&[spiffe_id]);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    /// A client with these URIs as alternative names, however many.
+    pub fn client_with_uris(&self, name: &str, uris: &[&str]) -> Identity {
+        let mut params = named(name);
+        params.subject_alt_names = uri_names(uris);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    /// A workload whose certificate ended in 2001.
+    pub fn expired_workload(&self, spiffe_id: &str) -> Identity {
+        let mut params = named("");
+        params.subject_alt_names = uri_names(&[spiffe_id]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2001, 1, 1);
         self.sign(params)
     }
 
@@ -96,6 +114,11 @@ impl Ca {
 }
 
 impl Identity {
+    /// The certificate in DER.
+    pub fn der(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.chain()[0])
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.cert_pem.as_bytes())
             .collect::<Result<_, _>>()
@@ -137,6 +160,11 @@ fn named(name: &str) -> CertificateParams {
         params.distinguished_name.push(DnType::CommonName, name);
     }
     params
+}
+
+fn uri_names(uris: &[&str]) -> Vec<SanType> {
+    let uri = |&uri: &&str| SanType::URI(uri.try_into().expect("a URI is ASCII"));
+    uris.iter().map(uri).collect()
 }
 
 fn server_params(names: &[&str]) -> CertificateParams {

@@ -16,6 +16,8 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// How long a stream may be open without its first request.
     pub first_request: Duration,
+    /// How long it may take to find out who a client is.
+    pub authentication: Duration,
     /// How long a client may not read what is sent to it before its stream is ended.
     pub stall: Duration,
     /// Time between HTTP/2 pings.
@@ -39,6 +41,7 @@ impl Default for ServerConfig {
             limits: Arc::default(),
             max_streams: 100_000,
             first_request: Duration::from_secs(15),
+            authentication: Duration::from_secs(15),
             stall: Duration::from_secs(60),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),

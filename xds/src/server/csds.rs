@@ -15,7 +15,7 @@ use mainstem_proto::envoy::r#type::matcher::v3::{NodeMatcher, StringMatcher};
 use mainstem_proto::type_url;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::service::{Serving, admit};
+use super::service::Serving;
 use crate::clients::{Connected, SyncState, TypeStatus};
 use crate::resource::Resource;
 
@@ -49,7 +49,8 @@ impl ClientStatusDiscoveryService for ClientStatusService {
 
 async fn admit_operator<T>(serving: &Serving, request: Request<T>) -> Result<T, Status> {
     let (headers, extensions, request) = request.into_parts();
-    let (_, identity) = admit(serving, headers.as_ref(), &extensions).await?;
+    let credentials = serving.screen(headers.as_ref(), &extensions)?;
+    let identity = serving.identify(&credentials, None).await?;
     if identity.operator {
         Ok(request)
     } else {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
+use socket2::{Domain, SockAddr, Socket as Socket2, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ use super::{ServeError, ServerConfig};
 /// TLS handshakes at a time; more wait their turn.
 const HANDSHAKES: usize = 256;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Pause after a failure to accept, such as too many open files.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -60,8 +63,14 @@ impl Listener {
         Ok(Listener(Socket::Tls(bind(address).await?, tls)))
     }
 
-    /// Listens on a Unix socket. A socket file that an earlier process left is replaced.
+    /// Listens on a Unix socket that only this user may connect to. A socket file
+    /// that an earlier process left is replaced.
     pub async fn unix(path: &Path) -> Result<Listener, ServeError> {
+        Listener::unix_with_mode(path, 0o600).await
+    }
+
+    /// The same with the mode of the socket's file, by which others may connect.
+    pub async fn unix_with_mode(path: &Path, mode: u32) -> Result<Listener, ServeError> {
         let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
         if tokio::net::UnixStream::connect(path)
             .await
@@ -69,7 +78,7 @@ impl Listener {
         {
             std::fs::remove_file(path).map_err(failed)?;
         }
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let listener = bind_unix(path, mode).map_err(failed)?;
         Ok(Listener(Socket::Unix(listener, Unlink(path.to_owned()))))
     }
 
@@ -125,6 +134,19 @@ type Incoming = Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>>;
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     let failed = |source| ServeError::Listen { address: address.to_string(), source };
     TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Nobody can connect before the mode is set, since nobody listens yet.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let socket = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(
+        socket,
+    )))
 }
 
 fn accept_tcp(tcp: TcpListener) -> impl Stream<Item = TcpStream> + Send {

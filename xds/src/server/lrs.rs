@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
-use super::service::{Serving, admit};
+use super::service::Serving;
 use crate::names::TypeUrl;
 use crate::source::Client;
 
@@ -36,15 +36,14 @@ impl LoadReportingService for LoadService {
             return Err(Status::unimplemented("load reports are not asked for"));
         };
         let (headers, extensions, mut requests) = request.into_parts();
-        let (peer, identity) = admit(&serving, headers.as_ref(), &extensions).await?;
+        let credentials = serving.screen(headers.as_ref(), &extensions)?;
         let first = timeout(serving.shared.config.first_request, requests.message()).await;
         let first =
             first.map_err(|_| Status::deadline_exceeded("waiting for the first request"))??;
         let Some(mut first) = first else { return Err(Status::invalid_argument("no request")) };
         let node = first.node.take().unwrap_or_default();
         serving.shared.config.limits.check_node(&node)?;
-        let client = Client { stream: serving.shared.next_stream(), node, peer, identity };
-        let client = Arc::new(client);
+        let client = Arc::new(serving.client(&credentials, node).await?);
         let instructions = instructions(&serving, &client, interval)?;
         serving.shared.loads.add(&first.cluster_stats);
         // The response stream lasts as long as the reports come.

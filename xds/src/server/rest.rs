@@ -13,7 +13,7 @@ use prost::{Message as _, Name};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::service::{Serving, admit, fetch_for};
+use super::service::{Serving, fetch_for};
 use crate::names::TypeUrl;
 
 const JSON: &str = "application/json";
@@ -50,14 +50,14 @@ async fn poll(
     };
     let answer_format = Format::accepted(request.headers()).unwrap_or(format);
     let (parts, body) = request.into_parts();
-    let (peer, identity) = admit(serving, &parts.headers, &parts.extensions).await?;
+    let credentials = serving.screen(&parts.headers, &parts.extensions)?;
     let limit = serving.shared.config.limits.request_bytes;
     let Ok(body) = Limited::new(body, limit).collect().await else {
         return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "reading the request"));
     };
     let mut request = format.read(&body.to_bytes())?;
     let held = std::mem::take(&mut request.version_info);
-    let (fetched, message) = fetch_for(serving, &type_url, request, peer, identity)?;
+    let (fetched, message) = fetch_for(serving, &type_url, request, &credentials).await?;
     if !held.is_empty() && held == fetched.version.to_string() {
         return Ok(response(StatusCode::NOT_MODIFIED, answer_format.content_type(), Bytes::new()));
     }

@@ -2,15 +2,16 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -121,30 +122,22 @@ impl<R: protocol::Request> StreamingService<R> for Open {
     fn call(&mut self, request: Request<Streaming<R>>) -> Self::Future {
         let (serving, implied) = (self.serving.clone(), self.implied.clone());
         Box::pin(async move {
-            let opened = open(&serving, implied, request).await;
+            let opened = open(&serving, implied, request);
             opened.inspect_err(|status| serving.shared.observer.refused(status))
         })
     }
 }
 
-async fn open<R: protocol::Request>(
-    serving: &Serving,
+fn open<R: protocol::Request>(
+    serving: &Arc<Serving>,
     implied: Option<TypeUrl>,
     request: Request<Streaming<R>>,
 ) -> Result<Response<ReceiverStream<Result<Message, Status>>>, Status> {
     let (headers, extensions, requests) = request.into_parts();
-    let (peer, identity) = admit(serving, headers.as_ref(), &extensions).await?;
+    let credentials = serving.screen(headers.as_ref(), &extensions)?;
     // One response may wait for the connection; the next is built when that one left.
     let (responses, receiver) = mpsc::channel(1);
-    let opened = Opened {
-        shared: serving.shared.clone(),
-        implied,
-        peer,
-        identity,
-        requests,
-        responses,
-        shutdown: serving.shutdown.clone(),
-    };
+    let opened = Opened { serving: serving.clone(), implied, credentials, requests, responses };
     serving.tasks.spawn(run(opened));
     Ok(Response::new(ReceiverStream::new(receiver)))
 }
@@ -174,20 +167,19 @@ impl UnaryService<DiscoveryRequest> for Fetch {
         let (serving, type_url) = (self.serving.clone(), self.type_url.clone());
         Box::pin(async move {
             let (headers, extensions, request) = request.into_parts();
-            let (peer, identity) = admit(&serving, headers.as_ref(), &extensions).await?;
-            let (_, message) = fetch_for(&serving, &type_url, request, peer, identity)?;
+            let credentials = serving.screen(headers.as_ref(), &extensions)?;
+            let (_, message) = fetch_for(&serving, &type_url, request, &credentials).await?;
             Ok(Response::new(message))
         })
     }
 }
 
 /// What a request without a stream asks for.
-pub(super) fn fetch_for(
+pub(super) async fn fetch_for(
     serving: &Serving,
     type_url: &TypeUrl,
     mut request: DiscoveryRequest,
-    peer: Option<SocketAddr>,
-    identity: Identity,
+    credentials: &Credentials,
 ) -> Result<(Fetched, Message), Status> {
     if !request.type_url.is_empty() && request.type_url != **type_url {
         return Err(ProtocolError::OtherType(request.type_url).into());
@@ -195,7 +187,7 @@ pub(super) fn fetch_for(
     let shared = &serving.shared;
     let node = request.node.take().unwrap_or_default();
     shared.config.limits.check_node(&node)?;
-    let client = Arc::new(Client { stream: shared.next_stream(), node, peer, identity });
+    let client = Arc::new(serving.client(credentials, node).await?);
     let mut view = shared.source.connect(&client)?;
     view.advance();
     let fetched = protocol::fetch(&*view, type_url, &request);
@@ -204,21 +196,45 @@ pub(super) fn fetch_for(
     Ok((fetched, message))
 }
 
-/// Finds out who is calling.
-pub(super) async fn admit(
-    serving: &Serving,
-    headers: &http::HeaderMap,
-    extensions: &http::Extensions,
-) -> Result<(Option<SocketAddr>, Identity), Status> {
-    let bearer = headers
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim().into());
-    let ConnectionInfo { peer, certificates } = extensions.get().cloned().unwrap_or_default();
-    let identity =
-        serving.authenticator.authenticate(Credentials { peer, certificates, bearer }).await;
-    let identity = identity.map_err(|denied| Status::unauthenticated(denied.to_string()))?;
-    Ok((peer, identity))
+impl Serving {
+    /// What the caller presents, unless that is plainly not enough.
+    pub(super) fn screen(
+        &self,
+        headers: &http::HeaderMap,
+        extensions: &http::Extensions,
+    ) -> Result<Credentials, Status> {
+        let ConnectionInfo { peer, certificates } = extensions.get().cloned().unwrap_or_default();
+        let credentials = Credentials { peer, certificates, bearer: bearer(headers) };
+        self.authenticator.screen(&credentials)?;
+        Ok(credentials)
+    }
+
+    /// Finds out who is calling, and whether as this node.
+    pub(super) async fn identify(
+        &self,
+        credentials: &Credentials,
+        node: Option<&Node>,
+    ) -> Result<Identity, Status> {
+        let limit = self.shared.config.authentication;
+        let identity = timeout(limit, self.authenticator.authenticate(credentials, node)).await;
+        Ok(identity
+            .map_err(|_| Status::unavailable("authenticating the client takes too long"))??)
+    }
+
+    /// The client that is calling as this node.
+    pub(super) async fn client(
+        &self,
+        credentials: &Credentials,
+        node: Node,
+    ) -> Result<Client, Status> {
+        let identity = self.identify(credentials, Some(&node)).await?;
+        Ok(Client { stream: self.shared.next_stream(), node, peer: credentials.peer, identity })
+    }
+}
+
+/// The token of an `authorization: Bearer` header.
+fn bearer(headers: &http::HeaderMap) -> Option<Arc<str>> {
+    let (scheme, token) =
+        headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
 }

@@ -1,6 +1,5 @@
 //! One stream: moves messages between a client and its state.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info};
 
 use super::Shared;
-use crate::auth::Identity;
+use super::service::Serving;
+use crate::auth::Credentials;
 use crate::clients::Membership;
 use crate::names::TypeUrl;
 use crate::protocol::{Message, ProtocolError, Request, State, Verdict};
@@ -19,23 +19,22 @@ use crate::source::{Client, ResourceView};
 
 /// A stream before its first request.
 pub(super) struct Opened<R> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) serving: Arc<Serving>,
     pub(super) implied: Option<TypeUrl>,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) identity: Identity,
+    pub(super) credentials: Credentials,
     pub(super) requests: Streaming<R>,
     pub(super) responses: mpsc::Sender<Result<Message, Status>>,
-    pub(super) shutdown: CancellationToken,
 }
 
 /// Serves a stream to its end.
 pub(super) async fn run<R: Request>(opened: Opened<R>) {
     let responses = opened.responses.clone();
-    let shared = opened.shared.clone();
-    let ended = match begin(opened).await {
-        Ok(Some(mut stream)) => stream.serve().await,
-        Ok(None) => Ok(()),
-        Err(status) => Err(status),
+    let (shared, shutdown) = (opened.serving.shared.clone(), opened.serving.shutdown.clone());
+    let ended = match shutdown.run_until_cancelled_owned(begin(opened)).await {
+        Some(Ok(Some(mut stream))) => stream.serve().await,
+        Some(Ok(None)) => Ok(()),
+        Some(Err(status)) => Err(status),
+        None => Err(Status::unavailable("the server is shutting down")),
     };
     if let Err(status) = ended {
         debug!(%status, "stream ended");
@@ -80,7 +79,8 @@ enum Event<R> {
 /// Reads the first request and opens the client's view; `None` if the client
 /// left before.
 async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Status> {
-    let Opened { shared, implied, peer, identity, mut requests, responses, shutdown } = opened;
+    let Opened { serving, implied, credentials, mut requests, responses } = opened;
+    let (shared, shutdown, peer) = (&serving.shared, serving.shutdown.clone(), credentials.peer);
     // Held for the life of the stream by forgetting it here and adding it back there.
     let permit =
         shared.streams.try_acquire().map_err(|_| Status::unavailable("too many streams"))?;
@@ -89,7 +89,7 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
     let Some(mut first) = first else { return Ok(None) };
     let node = first.take_node().unwrap_or_default();
     shared.config.limits.check_node(&node)?;
-    let client = Arc::new(Client { stream: shared.next_stream(), node, peer, identity });
+    let client = Arc::new(serving.client(&credentials, node).await?);
     let mut view = shared.source.connect(&client)?;
     view.advance();
     view.release();

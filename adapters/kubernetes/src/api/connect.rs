@@ -36,7 +36,7 @@ pub(crate) enum ConnectError {
 
 /// A client with timeouts of its own and no retries: when to ask again is
 /// decided, and told, by whoever asks.
-pub(super) async fn client(config: &KubernetesConfig) -> Result<Client, ConnectError> {
+pub(crate) async fn client(config: &KubernetesConfig) -> Result<Client, ConnectError> {
     // One TLS provider for the whole program; another that came first stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut found = find(config).await?;
