@@ -9,6 +9,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+/// The longest that an answer may take.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
 pub type Ads = AggregatedDiscoveryServiceClient<Channel>;
 
 /// An open stream of requests `Q` and responses `A`.
@@ -50,7 +53,9 @@ impl<Q: Debug, A> Stream<Q, A> {
 
     /// The next response.
     pub async fn next(&mut self) -> A {
-        self.responses.message().await.unwrap().expect("the server keeps the stream open")
+        let answer = tokio::time::timeout(TIMEOUT, self.responses.message());
+        let answer = answer.await.expect("the server answers");
+        answer.unwrap().expect("the server keeps the stream open")
     }
 
     /// How the server ends the stream.
