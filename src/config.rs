@@ -15,6 +15,7 @@
 mod addresses;
 mod decode;
 mod environment;
+mod policies;
 mod provider;
 mod read;
 mod registry;
@@ -28,7 +29,7 @@ mod xds;
 
 use std::path::PathBuf;
 
-use mainstem_aggregate::{AggregateConfig, Debounce, StateSettings};
+use mainstem_aggregate::{AggregateConfig, Debounce, MergePolicy, StateSettings};
 use mainstem_model::{ClusterId, MeshSettings, RegistryId, TimeSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub struct Config {
     /// The registries, in the order written.
     #[schemars(skip)]
     pub registries: Vec<RegistryConfig>,
+    /// Who serves a host name that several registries share. Default: all of them alike.
+    pub policies: Vec<MergePolicy>,
     /// The files beside the configuration file that it was read from.
     #[serde(skip)]
     #[schemars(skip)]
@@ -133,6 +136,7 @@ impl Config {
             cluster: self.cluster.clone(),
             registries: self.registries.iter().map(RegistryConfig::settings).collect(),
             mesh: self.mesh.clone(),
+            policies: self.policies.clone(),
             debounce: Debounce {
                 quiet: self.publish.quiet.duration(),
                 longest: self.publish.longest.duration(),

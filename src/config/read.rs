@@ -11,7 +11,7 @@ use super::decode::decode;
 use super::registry::absolute;
 use super::report::{ConfigError, Document, Problem};
 use super::tree::{Node, Place, Tree};
-use super::{Config, environment, registry, schema, xds};
+use super::{Config, environment, policies, registry, schema, xds};
 
 /// The most that a configuration file may have, in bytes.
 const MAX_BYTES: usize = 4 << 20;
@@ -130,6 +130,13 @@ impl Reading {
             environment::apply(&mut root, &input.environment, &schema(), &mut self.problems);
         let mesh = self.mesh(root.take("mesh"), &around).unwrap_or_default();
         let registries = self.registries(root.take("registries"), &mesh, &around);
+        let registries_read = self.problems.is_empty();
+        let policies = policies::read(root.take("policies"), &mut self.problems);
+        // Whoever is misread would be missed here, too.
+        if registries_read {
+            let known = registries.iter().map(|registry| registry.id.clone()).collect();
+            policies::check(&policies, &known, &mut self.problems);
+        }
         let cluster = self.cluster(&mut root);
         let xds_node = root.get("xds").cloned();
         let xds = xds::read(&mut root, &around, &mut self.problems);
@@ -148,6 +155,7 @@ impl Reading {
             state: state?,
             mesh,
             registries,
+            policies: policies.into_iter().map(|(policy, _)| policy).collect(),
             files: Vec::new(),
         };
         self.check(&config);
@@ -303,7 +311,8 @@ impl Reading {
 }
 
 /// The settings at the top of a configuration.
-const SETTINGS: [&str; 7] = ["cluster", "xds", "admin", "publish", "state", "mesh", "registries"];
+const SETTINGS: [&str; 8] =
+    ["cluster", "xds", "admin", "publish", "state", "mesh", "registries", "policies"];
 
 /// Whether a text is a configuration, rather than documents of a file registry:
 /// some setting stands at its top, also where it cannot be parsed.

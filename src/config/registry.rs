@@ -188,7 +188,7 @@ fn setting<T: DeserializeOwned>(
 }
 
 /// The texts of a list that pass a check; nothing is an empty list.
-fn texts(
+pub(super) fn texts(
     node: &Node,
     check: fn(&str) -> Result<(), String>,
     problems: &mut Vec<Problem>,
@@ -230,7 +230,7 @@ fn inherit(node: &mut Node, provider: &Provider, mesh: &MeshSettings) {
 }
 
 /// A host pattern with an optional namespace before it.
-fn check_host_rule(text: &str) -> Result<(), String> {
+pub(super) fn check_host_rule(text: &str) -> Result<(), String> {
     match text.split_once('/') {
         Some(("", _)) => Err(format!("{text:?} names no namespace before its slash")),
         Some((_, pattern)) => check_pattern(pattern),

@@ -180,6 +180,32 @@ colour: red
     "m.yaml:2:43: \"http://a\" is not https",
     "jwksFile"
 )]
+#[case(
+    "cluster: a\npolicies: [{ name: p, hosts: [a.shop], sharing: { prefer: [consul/x] } }]",
+    "m.yaml:2:20: policy p names the registry consul/x, which is not configured",
+    "add it to registries or correct its name"
+)]
+#[case(
+    "cluster: a\nregistries: [{ type: file, cluster: b, path: x }]\npolicies:\n- { name: p, hosts: [a.shop], sharing: { weighted: { file/b: 90 } } }",
+    "m.yaml:4:11: the shares of policy p are 90 percent together",
+    "make them 100"
+)]
+#[case(
+    "cluster: a\npolicies:\n- { name: p, hosts: ['x/*.shop'] }\n- { name: q, hosts: ['*.a.shop'] }",
+    "m.yaml:4:11: x/*.shop of policy p and *.a.shop of policy q hold for the same services",
+    "narrow one of them"
+)]
+#[case(
+    "cluster: a\npolicies:\n- { name: p, hosts: [a.shop] }\n- { name: p, hosts: [b.shop] }",
+    "m.yaml:4:11: there are two policies named p",
+    "rename one"
+)]
+#[case("cluster: a\npolicies: { name: p }", "m.yaml:2:11: a mapping where a list", "- name")]
+#[case(
+    "cluster: a\npolicies: [{ name: p, hosts: [a.*.b] }]",
+    "m.yaml:2:31: \"a.*.b\" is not a pattern of host names",
+    ""
+)]
 fn what_is_wrong_is_said_with_place_and_advice(
     #[case] yaml: &str,
     #[case] message: &str,

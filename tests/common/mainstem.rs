@@ -86,6 +86,13 @@ impl Mainstem {
         write_config(&self.scratch, &self.settings, registries);
     }
 
+    /// The same with other settings besides those that it was started with.
+    pub fn configure_with(&self, registries: &[Value], more: Value) {
+        let mut settings = self.settings.clone();
+        merge(&mut settings, more);
+        write_config(&self.scratch, &settings, registries);
+    }
+
     /// Ends it as a rolling restart does, and waits until it has ended.
     pub async fn stop(&self) {
         self.process.terminate();

@@ -31,7 +31,9 @@ pub(crate) fn load_assignment(
 ) -> Bytes {
     let of_port = endpoints.map_or(&[][..], |set| set.of_port(port.number));
     let reachable = of_port.iter().filter(|endpoint| {
-        on_node(service, endpoint, view) && is_assignable(endpoint, view.audience)
+        on_node(service, endpoint, view)
+            && in_cluster(service, endpoint, view)
+            && is_assignable(endpoint, view.audience)
     });
     let members = network::members(reachable, view, gateways);
     encoded(service, port, &arrange::groups(service, members, view), view)
@@ -93,6 +95,11 @@ fn is_of_use(endpoint: &Endpoint, audience: Audience) -> bool {
 /// Whether a client on the view's node may use the endpoint.
 fn on_node(service: &Service, endpoint: &Endpoint, view: &EndpointView) -> bool {
     !service.node_local || endpoint.place.node.is_some() && endpoint.place.node == view.node
+}
+
+/// Whether a client of the view's cluster may use the endpoint.
+fn in_cluster(service: &Service, endpoint: &Endpoint, view: &EndpointView) -> bool {
+    !service.cluster_local || view.cluster.as_ref() == Some(&endpoint.place.cluster)
 }
 
 /// How clients find the service's endpoints in fact: a client-side service all

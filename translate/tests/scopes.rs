@@ -117,6 +117,47 @@ fn only_what_depends_on_the_place_differs_from_node_to_node() {
 }
 
 #[test]
+fn a_service_of_each_cluster_by_itself_is_served_by_the_clients_own_cluster() {
+    let mut isolated = one_port(WEB, 80, Protocol::Http, "10.0.0.1");
+    isolated.cluster_local = true;
+    let at = |address: &str, cluster: &str| Endpoint {
+        place: Place { cluster: cluster.into(), ..Place::default() }.into(),
+        ..endpoint(80, address)
+    };
+    let both = vec![at("10.1.0.7", "c1"), at("10.1.0.8", "c2")];
+    let mesh = Mesh::of(vec![put(isolated), endpoints(WEB, both)]);
+    let id = "sidecar~10.1.0.1~p1.shop~shop.svc.cluster.local";
+    let addresses = ["c1", "c2", "c3"].map(|cluster| {
+        let attached = mesh.scopes.attach(proxy(id, cluster, json!({})));
+        let assignment = read(&attached, Kind::LoadAssignment, &format!("outbound|80||{WEB}"));
+        let groups = assignment["endpoints"].as_array().cloned().unwrap_or_default();
+        let members = groups.iter().flat_map(|group| group["lb_endpoints"].as_array().unwrap());
+        members
+            .map(|one| text(&one["endpoint"]["address"]["socket_address"]["address"]))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(addresses, [vec!["10.1.0.7".to_owned()], vec!["10.1.0.8".to_owned()], vec![]]);
+}
+
+#[test]
+fn weights_that_are_shares_stay_shares_wherever_the_client_is() {
+    let mut shared = one_port(WEB, 80, Protocol::Http, "10.0.0.1");
+    shared.distribution = TrafficDistribution::PreferSameZone;
+    shared.exact_shares = true;
+    let at = |address: &str, zone: &str| Endpoint {
+        place: Place { locality: Locality::new("eu", zone, ""), ..Place::default() }.into(),
+        ..endpoint(80, address)
+    };
+    let mesh =
+        Mesh::of(vec![put(shared), endpoints(WEB, vec![at("10.1.0.7", "a"), at("10.1.0.8", "b")])]);
+    let attached = mesh.scopes.attach(sidecar_with(json!({"LOCALITY": "eu/a"})));
+    let assignment = read(&attached, Kind::LoadAssignment, &format!("outbound|80||{WEB}"));
+    let groups = assignment["endpoints"].as_array().unwrap();
+    assert_eq!(groups.len(), 2);
+    assert!(groups.iter().all(|group| group.get("priority").is_none()), "{assignment}");
+}
+
+#[test]
 fn a_pods_locality_and_node_count_where_the_proxy_says_nothing() {
     let mut near = one_port(WEB, 80, Protocol::Http, "10.0.0.1");
     near.distribution = TrafficDistribution::PreferSameZone;

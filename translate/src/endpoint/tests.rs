@@ -189,7 +189,7 @@ fn priorities_follow_held_tier_and_distance_without_gaps() {
         network: Some("".into()),
         locality: Some(Locality::parse("eu/eu-1/a")),
         node: Some("n1".into()),
-        audience: Audience::Envoy,
+        ..EndpointView::default()
     };
     let bytes =
         load_assignment(&service, &port(), Some(&set(endpoints)), &view, &Gateways::default());

@@ -1,12 +1,15 @@
 //! What of a client its endpoints depend on.
 
 use mainstem_model::{
-    Endpoint, Locality, NetworkId, NodeName, Proxy, Service, Snapshot, TrafficDistribution,
+    ClusterId, Endpoint, Locality, NetworkId, NodeName, Proxy, Service, Snapshot,
+    TrafficDistribution,
 };
 
 /// Where a client is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
+    /// The cluster that it belongs to.
+    pub cluster: ClusterId,
     /// The network that it reaches directly.
     pub network: NetworkId,
     /// Where it runs.
@@ -25,7 +28,7 @@ impl Place {
         };
         let node = proxy.metadata.node_name.clone();
         let node = node.or_else(|| workload.and_then(|workload| workload.node.clone()));
-        Self { network: proxy.network.clone(), locality, node }
+        Self { cluster: proxy.cluster.clone(), network: proxy.network.clone(), locality, node }
     }
 }
 
@@ -36,19 +39,22 @@ pub(crate) struct Needs {
     pub locality: bool,
     /// The client's node.
     pub node: bool,
+    /// The client's cluster.
+    pub cluster: bool,
 }
 
 impl Needs {
     pub(crate) fn of(service: &Service) -> Self {
-        let same_node = service.distribution == TrafficDistribution::PreferSameNode;
+        let distribution = distribution(service);
         Self {
-            locality: service.distribution != TrafficDistribution::Unset,
-            node: service.node_local || same_node,
+            locality: distribution != TrafficDistribution::Unset,
+            node: service.node_local || distribution == TrafficDistribution::PreferSameNode,
+            cluster: service.cluster_local,
         }
     }
 
     pub(crate) fn any(self) -> bool {
-        self.locality || self.node
+        self.locality || self.node || self.cluster
     }
 }
 
@@ -62,6 +68,8 @@ pub(crate) struct EndpointView {
     pub locality: Option<Locality>,
     /// None where it does not matter, or is unknown.
     pub node: Option<NodeName>,
+    /// None where it does not matter.
+    pub cluster: Option<ClusterId>,
     /// For whom it is.
     pub audience: Audience,
 }
@@ -89,6 +97,12 @@ impl Audience {
     }
 }
 
+/// How the service prefers near endpoints. While weights are the shares of a
+/// policy, nearness does not touch them.
+fn distribution(service: &Service) -> TrafficDistribution {
+    if service.exact_shares { TrafficDistribution::Unset } else { service.distribution }
+}
+
 impl EndpointView {
     /// The view from `place` on `service`.
     pub(crate) fn of(service: &Service, place: &Place, audience: Audience) -> Self {
@@ -98,6 +112,7 @@ impl EndpointView {
             network: Some(place.network.clone()),
             locality: needs.locality.then(|| place.locality.clone()),
             node: if needs.node { place.node.clone() } else { None },
+            cluster: needs.cluster.then(|| place.cluster.clone()),
         }
     }
 
@@ -113,7 +128,7 @@ impl EndpointView {
             here.subzone() == there.subzone(),
             self.node.is_some() && self.node == endpoint.place.node,
         ];
-        let steps = match service.distribution {
+        let steps = match distribution(service) {
             TrafficDistribution::Unset => &[],
             TrafficDistribution::PreferSameZone => &agreements[..3],
             TrafficDistribution::PreferSameNode => &agreements[..],

@@ -106,6 +106,15 @@ pub(super) struct Relevance {
     pub locality: bool,
     /// Some service depends on the client's node.
     pub node: bool,
+    /// Some service depends on the client's cluster.
+    pub cluster: bool,
+}
+
+impl Relevance {
+    /// Whether some service's endpoints depend on the client's place.
+    fn near(self) -> bool {
+        self.locality || self.node || self.cluster
+    }
 }
 
 /// How many services depend on which part of a client's place.
@@ -113,6 +122,7 @@ pub(super) struct Relevance {
 pub(super) struct NeedCounts {
     locality: usize,
     node: usize,
+    cluster: usize,
 }
 
 impl NeedCounts {
@@ -136,6 +146,7 @@ impl NeedCounts {
                 let needs = Needs::of(gone);
                 self.locality -= usize::from(needs.locality);
                 self.node -= usize::from(needs.node);
+                self.cluster -= usize::from(needs.cluster);
             }
             if let Some(new) = after.service(key) {
                 self.add(new);
@@ -145,13 +156,19 @@ impl NeedCounts {
     }
 
     pub(super) fn relevance(self, network: bool) -> Relevance {
-        Relevance { network, locality: self.locality > 0, node: self.node > 0 }
+        Relevance {
+            network,
+            locality: self.locality > 0,
+            node: self.node > 0,
+            cluster: self.cluster > 0,
+        }
     }
 
     fn add(&mut self, service: &Service) {
         let needs = Needs::of(service);
         self.locality += usize::from(needs.locality);
         self.node += usize::from(needs.node);
+        self.cluster += usize::from(needs.cluster);
     }
 }
 
@@ -180,7 +197,7 @@ pub(super) fn placement(
             audience,
         },
     ];
-    if relevance.locality || relevance.node {
+    if relevance.near() {
         keys.push(ScopeKey::Endpoints {
             namespace: namespace.clone(),
             original_destination: intercepted,
@@ -232,9 +249,10 @@ fn sidecar_keys(proxy: &Proxy, snapshot: &Snapshot, settings: &Settings) -> [Sco
 
 /// A place without what does not matter.
 fn relevant(place: Place, relevance: Relevance) -> Place {
-    let Place { network, locality, node } = place;
+    let Place { cluster, network, locality, node } = place;
     let by_network = relevance.network || relevance.locality;
     Place {
+        cluster: if relevance.cluster { cluster } else { Default::default() },
         network: if by_network { network } else { NetworkId::default() },
         locality: if relevance.locality { locality } else { Default::default() },
         node: node.filter(|_| relevance.node),

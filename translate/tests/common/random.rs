@@ -179,13 +179,14 @@ fn some_service() -> impl Strategy<Value = Service> {
         1 => Just(TrafficDistribution::PreferSameZone),
         1 => Just(TrafficDistribution::PreferSameNode),
     ];
-    let place = (prop::bool::weighted(0.15), distribution);
+    let place = (prop::array::uniform3(prop::bool::weighted(0.15)), distribution);
     let who = (key(), select(&["kubernetes", "consul"][..]));
     (who, ports(), select(resolutions), addresses, prefixes, names, visibility, selector, place)
         .prop_map(
             |(who, ports, resolution, addresses, prefixes, names, visibility, selector, place)| {
-                let ((key, provider), (aliases, alias_of), (node_local, distribution)) =
+                let ((key, provider), (aliases, alias_of), (local, distribution)) =
                     (who, names, place);
+                let [node_local, cluster_local, exact_shares] = local;
                 Service {
                     ports,
                     resolution,
@@ -196,6 +197,8 @@ fn some_service() -> impl Strategy<Value = Service> {
                     visibility,
                     selector,
                     node_local,
+                    cluster_local,
+                    exact_shares,
                     distribution,
                     ..service(key.hostname().as_str(), key.namespace().as_str(), provider)
                 }

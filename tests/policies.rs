@@ -1,0 +1,116 @@
+//! Merge policies as traffic shows them: one host name in Kubernetes and in
+//! Consul, and who answers.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Mainstem, Sidecar, Workload, World};
+use mainstem_test_support::{Kubernetes, TIMEOUT, eventually};
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+/// `orders` with one workload in Kubernetes and two in Consul, and a client.
+struct Orders {
+    world: World,
+    mainstem: Mainstem,
+    client: Sidecar,
+    host: String,
+    pod: Workload,
+    machines: [Workload; 2],
+}
+
+impl Orders {
+    async fn shared_by(sharing: Value) -> Self {
+        let world = World::new(Kubernetes::shared().await).await;
+        let pod = world.workload("pod-1");
+        let machines = ["vm-1", "vm-2"].map(|name| world.workload(name));
+        world.put_service("orders").await;
+        world.put_slice("orders", &[(&pod, true)]).await;
+        for machine in &machines {
+            world.register("orders", machine).await;
+        }
+        let host = world.host("orders");
+        let settings = policies(&host, &sharing);
+        let gateway = world.network.gateway();
+        let mainstem = Mainstem::launch_with(gateway, &registries(&world), settings).await;
+        mainstem.ready().await;
+        let client = world.client(&mainstem, "--delta").await;
+        Self { world, mainstem, client, host, pod, machines }
+    }
+
+    fn share(&self, sharing: &Value) {
+        self.mainstem.configure_with(&registries(&self.world), policies(&self.host, sharing));
+    }
+
+    async fn until_answered_by(&self, names: &[&str]) {
+        self.client.until_answered_by(&self.host, names).await;
+    }
+}
+
+/// Consul may not join by itself: a policy that names it lets it.
+fn registries(world: &World) -> [Value; 2] {
+    let mut consul = world.consul_registry();
+    consul["joins"] = json!([]);
+    [world.kubernetes_registry(), consul]
+}
+
+fn policies(host: &str, sharing: &Value) -> Value {
+    json!({ "policies": [{ "name": "orders", "hosts": [host], "sharing": sharing }] })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_are_exact_however_many_endpoints_each_registry_has() {
+    let sharing = json!({ "weighted": { "kubernetes/home": 90, "consul/dc1": 10 } });
+    let orders = Orders::shared_by(sharing).await;
+    orders.until_answered_by(&["pod-1", "vm-1", "vm-2"]).await;
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in orders.client.answers(&orders.host, 10_000).await {
+        *counts.entry(answer).or_default() += 1;
+    }
+    let percent = |name: &str| counts.get(name).map_or(0.0, |count| *count as f64 / 100.0);
+    assert!((percent("pod-1") - 90.0).abs() <= 2.0, "{counts:?}");
+    assert!((percent("vm-1") + percent("vm-2") - 10.0).abs() <= 2.0, "{counts:?}");
+    // Half of the machines carry all of their share.
+    orders.world.set_check(&orders.machines[0], "critical").await;
+    orders.until_answered_by(&["pod-1", "vm-2"]).await;
+    orders.client.until_share(&orders.host, "vm-2", 0.08..0.12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_tier_takes_over_when_health_drops_and_gives_back() {
+    let sharing = json!({ "failover": { "consul/dc1": 0, "kubernetes/home": 1 } });
+    let orders = Orders::shared_by(sharing).await;
+    orders.until_answered_by(&["vm-1", "vm-2"]).await;
+    for machine in &orders.machines {
+        orders.world.set_check(machine, "critical").await;
+    }
+    orders.until_answered_by(&["pod-1"]).await;
+    for machine in &orders.machines {
+        orders.world.set_check(machine, "passing").await;
+    }
+    orders.until_answered_by(&["vm-1", "vm-2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_changes_while_proxies_are_served_and_a_bad_one_changes_nothing() {
+    let orders = Orders::shared_by(json!({ "prefer": ["kubernetes/home", "consul/dc1"] })).await;
+    orders.until_answered_by(&["pod-1"]).await;
+    orders.share(&json!({ "isolate": { "registries": ["consul/dc1"] } }));
+    orders.until_answered_by(&["vm-1", "vm-2"]).await;
+    // The client is of the cluster `home`.
+    orders.share(&json!({ "isolate": "ownCluster" }));
+    orders.until_answered_by(&["pod-1"]).await;
+    orders.share(&json!({ "weighted": { "kubernetes/home": 90, "consul/dc2": 10 } }));
+    eventually("the bad policy is reported", TIMEOUT, async || {
+        let metrics = orders.mainstem.metrics().await;
+        let refused = metrics.lines().any(|line| line == "mainstem_configuration_refused 1.0");
+        if refused { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    assert_eq!(orders.client.answers(&orders.host, 20).await, vec!["pod-1"; 20]);
+    orders.share(&json!("union"));
+    orders.world.put_slice("orders", &[(&orders.pod, true)]).await;
+    orders.until_answered_by(&["pod-1"]).await;
+    assert_eq!(orders.client.refused().await, []);
+}
