@@ -146,7 +146,6 @@ impl Config {
                 directory: self.state.directory.clone(),
                 interval: self.state.interval.duration(),
             },
-            ..AggregateConfig::default()
         }
     }
 
