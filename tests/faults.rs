@@ -1,90 +1,73 @@
-//! A registry's bad moment never empties the mesh: traffic flows on, and the
-//! registry is stale, then live.
+//! A registry's bad moment never empties the mesh: every fault of every registry,
+//! by a table, on real servers; also with the control plane killed and started
+//! again meanwhile.
+//!
+//! For each fault: what every connected Envoy has before, during and after, the
+//! state that the registry is in, and that it recovers without help.
 
 mod common;
+#[path = "faults/sites.rs"]
+mod sites;
+#[path = "faults/stage.rs"]
+mod stage;
 
-use std::time::Duration;
+use mainstem_test_support::full_matrix;
+use sites::Site;
+use stage::Stage;
 
-use common::{Mainstem, Sidecar, World, throughout};
-use mainstem_test_support::{Consul, ConsulOptions, Kubernetes, Storage};
-use pretty_assertions::assert_eq;
-
-const ALL: [&str; 3] = ["kubernetes-1", "consul-1", "file-1"];
-
-/// One workload in each registry, a sidecar that reaches all, and servers that
-/// may be broken.
-async fn world() -> (World, Mainstem, Sidecar, String, Vec<common::Workload>) {
-    let mut world = World::new(Kubernetes::start().await).await;
-    // Its catalog outlives a kill.
-    let mut options = ConsulOptions::default();
-    options.storage = Storage::Disk;
-    world.consul = Consul::start(options).await;
-    let workloads: Vec<_> = ALL.iter().map(|name| world.workload(name)).collect();
-    world.put_service("orders").await;
-    world.put_slice("orders", &[(&workloads[0], true)]).await;
-    world.register("orders", &workloads[1]).await;
-    // An agent remembers over a restart what a check was told, not how it began.
-    world.set_check(&workloads[1], "passing").await;
-    world.put_file("orders", &[(&workloads[2], 1, "healthy")]);
-    let mainstem = world.mainstem().await;
-    let client = world.client(&mainstem, "--delta").await;
-    let host = world.host("orders");
-    client.until_answered_by(&host, &ALL).await;
-    (world, mainstem, client, host, workloads)
+/// What can befall a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Killed at once.
+    Killed,
+    /// Stopped where it is: connections stay open, nothing answers.
+    Stopped,
+    /// Connections, or the file, are cut in the middle of what they say.
+    Cut,
+    /// Answers take ten seconds.
+    Slow,
+    /// Its certificate has expired.
+    Expired,
+    /// Half of all instances are deregistered at once.
+    HalfGone,
+    /// All of them are.
+    AllGone,
+    /// Half of the objects are malformed.
+    Malformed,
+    /// Restored to an older index.
+    Older,
+    /// Started again with nothing in it.
+    Emptied,
+    /// The token is revoked, the rights are removed.
+    Unauthorised,
 }
 
-/// Every request is answered, by a workload of each registry, for a while.
-async fn flows(client: &Sidecar, host: &str) {
-    throughout(Duration::from_millis(500), async || {
-        client.until_answered_by(host, &ALL).await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_or_stopped_consul_loses_nothing_and_comes_back() {
-    let (world, mainstem, client, host, _workloads) = world().await;
-
-    world.consul.kill9();
-    mainstem.until_registry("consul/dc1", "stale").await;
-    flows(&client, &host).await;
-    world.consul.restart().await;
-    mainstem.until_registry("consul/dc1", "live").await;
-    flows(&client, &host).await;
-
-    world.consul.pause();
-    mainstem.until_registry("consul/dc1", "stale").await;
-    flows(&client, &host).await;
-    world.consul.resume();
-    mainstem.until_registry("consul/dc1", "live").await;
-    flows(&client, &host).await;
-
-    let second = world.workload("consul-2");
-    world.register("orders", &second).await;
-    client.until_answered_by(&host, &["kubernetes-1", "consul-1", "consul-2", "file-1"]).await;
-    assert_eq!(client.refused().await, []);
+/// Every fault once, every other one with the control plane killed meanwhile; in
+/// the full matrix every fault both ways.
+async fn suffer_all(site: Site, first: usize) {
+    let mut stage = Stage::set(site).await;
+    for (number, fault) in stage.site.faults().iter().enumerate() {
+        let both = [false, true];
+        let one = [(number + first) % 2 == 1];
+        let ways = if full_matrix() { &both[..] } else { &one[..] };
+        for killed in ways {
+            let killed = *killed && stage.site.names_objects(*fault);
+            stage.suffer(*fault, killed).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_or_stopped_api_server_loses_nothing_and_comes_back() {
-    let (world, mainstem, client, host, workloads) = world().await;
+async fn no_fault_of_consul_loses_an_endpoint() {
+    suffer_all(Site::consul().await, 0).await;
+}
 
-    world.kubernetes.kill9();
-    mainstem.until_registry("kubernetes/home", "stale").await;
-    flows(&client, &host).await;
-    world.kubernetes.restart().await;
-    mainstem.until_registry("kubernetes/home", "live").await;
-    flows(&client, &host).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_of_kubernetes_loses_an_endpoint() {
+    suffer_all(Site::kubernetes().await, 1).await;
+}
 
-    world.kubernetes.pause();
-    mainstem.until_registry("kubernetes/home", "stale").await;
-    flows(&client, &host).await;
-    world.kubernetes.resume();
-    mainstem.until_registry("kubernetes/home", "live").await;
-    flows(&client, &host).await;
-
-    let second = world.workload("kubernetes-2");
-    world.put_slice("orders", &[(&workloads[0], true), (&second, true)]).await;
-    client.until_answered_by(&host, &["kubernetes-1", "kubernetes-2", "consul-1", "file-1"]).await;
-    assert_eq!(client.refused().await, []);
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_of_files_loses_an_endpoint() {
+    suffer_all(Site::file(), 0).await;
 }

@@ -1,7 +1,7 @@
 //! The control plane under test.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mainstem_test_support::{
@@ -17,6 +17,8 @@ pub struct Mainstem {
     xds: SocketAddr,
     /// The configuration but for the registries.
     settings: Value,
+    /// What it keeps across restarts, if it does.
+    state: Option<Scratch>,
     scratch: Scratch,
 }
 
@@ -75,10 +77,41 @@ impl Mainstem {
             admin_address: admin,
             xds,
             settings: own,
+            state: None,
             scratch,
         };
         mainstem.until_ok("/live").await;
         mainstem
+    }
+
+    /// As [`launch`](Self::launch), with last good states and control state in a
+    /// directory of its own, or in one that is shared.
+    pub async fn keeping(ip: Ipv4Addr, registries: &[Value], state: Option<&Path>) -> Self {
+        let own = Scratch::new("state");
+        let directory = state.unwrap_or(own.path());
+        let settings = json!({ "state": { "directory": directory, "interval": "100ms" } });
+        let mut mainstem = Self::launch_with(ip, registries, settings).await;
+        mainstem.state = Some(own);
+        mainstem
+    }
+
+    /// Where its last good states and control state are, with [`Self::keeping`].
+    pub fn state_directory(&self) -> &Path {
+        let directory = self.settings["state"]["directory"].as_str();
+        Path::new(directory.expect("it keeps state"))
+    }
+
+    /// Kills it at once and starts it again at the same addresses; waits only
+    /// until it answers operators.
+    pub async fn kill_and_start(&self) {
+        self.process.restart();
+        self.until_ok("/live").await;
+    }
+
+    /// What the admin API says, without a process of its own.
+    pub async fn ask(&self, path: &str) -> Value {
+        let answer = self.admin.fetch(path, &[]).await.expect("the admin interface answers");
+        serde_json::from_str(&answer.body).expect("the admin interface speaks JSON")
     }
 
     /// Replaces the configuration file's registries; the running server follows.

@@ -205,12 +205,13 @@ impl Api {
     }
 
     /// Asks for one object of a kind: the least that shows that the API server,
-    /// its store and the rights are there.
-    pub(crate) async fn probe(&self, kind: Kind, path: &str) -> Result<(), ApiError> {
+    /// its store and the rights are there. Returns the revision of the store.
+    pub(crate) async fn probe(&self, kind: Kind, path: &str) -> Result<String, ApiError> {
         let params = ListParams { limit: Some(1), ..ListParams::default() };
         let limit = self.config.probe_timeout.duration();
         let request = Request::new(path).list(&params);
-        self.ask::<PageMetaOnly>(Question::Probe, kind, limit, request).await.map(drop)
+        let page: PageMetaOnly = self.ask(Question::Probe, kind, limit, request).await?;
+        Ok(page.metadata.resource_version)
     }
 
     /// The path of a kind that may or may not be defined.
@@ -276,8 +277,7 @@ impl Api {
 /// A list of which only the head is read.
 #[derive(Debug, Deserialize)]
 struct PageMetaOnly {
-    #[serde(rename = "metadata")]
-    _metadata: PageMeta,
+    metadata: PageMeta,
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 pub use api::AclToken;
-pub use options::{ConsulOptions, Storage};
+pub use options::{ConsulOptions, Federation, Storage};
 
 use crate::eventually::TIMEOUT;
 use crate::http_client::HttpClient;
@@ -126,6 +126,30 @@ impl Consul {
         self.process.kill9();
         let _ = fs::remove_dir_all(self.scratch.path().join(options::DATA_DIR));
         self.restart().await;
+    }
+
+    /// With TLS: starts the agent again with a certificate that has expired. Nobody
+    /// who looks at certificates connects to it any more; [`Self::renew`] mends it.
+    pub fn expire(&self) {
+        let ca = self.ca().expect("the agent speaks TLS");
+        self.write_identity(&ca.expired_server(&self.server_names()));
+        self.process.restart();
+    }
+
+    /// Starts the agent again with a good certificate. Ready when this returns.
+    pub async fn renew(&self) {
+        let ca = self.ca().expect("the agent speaks TLS");
+        self.write_identity(&ca.server(&self.server_names()));
+        self.restart().await;
+    }
+
+    fn write_identity(&self, identity: &Identity) {
+        self.scratch.write("agent.pem", &identity.cert_pem);
+        self.scratch.write("agent.key", &identity.key_pem);
+    }
+
+    fn server_names(&self) -> [&str; 2] {
+        ["server.dc1.consul", "127.0.0.1"]
     }
 
     /// A leader exists and knows this agent, so both reads and writes work.

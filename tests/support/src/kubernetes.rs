@@ -28,12 +28,15 @@ use crate::eventually::TIMEOUT;
 use crate::http_client::HttpClient;
 use crate::process::{Process, Program};
 use crate::scratch::Scratch;
-use crate::tls::{Ca, key_pair};
+use crate::tls::{Ca, Identity, key_pair};
 use crate::tools;
 use objects::Resource;
 
 /// The token of a member of `system:masters`.
 const ADMIN_TOKEN: &str = "mainstem-test-admin";
+
+/// The API server's name besides its addresses.
+const SERVER_NAME: &str = "kubernetes.default.svc";
 
 /// All but those that would end Pods on Nodes without a kubelet.
 const CONTROLLERS: &str =
@@ -203,6 +206,37 @@ impl Kubernetes {
         self.ready().await;
     }
 
+    /// A copy of everything in it.
+    pub async fn save(&self) -> Scratch {
+        self.servers.etcd.save().await
+    }
+
+    /// Kills API server and store and starts them with what a copy holds; with
+    /// nothing, without one. Ready when this returns.
+    pub async fn restore(&self, copy: Option<&Scratch>) {
+        self.servers.api.kill9();
+        self.servers.etcd.restore(copy).await;
+        self.restart().await;
+    }
+
+    /// Starts the API server again with a certificate that has expired. Nobody who
+    /// looks at certificates connects to it any more; [`Self::renew`] mends it.
+    pub fn expire(&self) {
+        self.write_identity(&self.servers.ca.expired_server(&[SERVER_NAME]));
+        self.servers.api.restart();
+    }
+
+    /// Starts the API server again with a good certificate. Ready when this returns.
+    pub async fn renew(&self) {
+        self.write_identity(&self.servers.ca.server(&[SERVER_NAME]));
+        self.restart().await;
+    }
+
+    fn write_identity(&self, identity: &Identity) {
+        self.servers.scratch.write("server.pem", &identity.cert_pem);
+        self.servers.scratch.write("server.key", &identity.key_pem);
+    }
+
     async fn ready(&self) {
         self.servers
             .api
@@ -251,7 +285,7 @@ fn client(port: u16, ca: &Ca) -> HttpClient {
 }
 
 fn write_files(scratch: &Scratch, ca: &Ca) {
-    let server = ca.server(&["kubernetes.default.svc"]);
+    let server = ca.server(&[SERVER_NAME]);
     let (private, public) = key_pair();
     scratch.write("ca.pem", ca.pem());
     scratch.write("server.pem", &server.cert_pem);

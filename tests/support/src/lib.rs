@@ -43,7 +43,7 @@ mod tokens;
 mod tools;
 
 pub use claim::free_port;
-pub use consul::{AclToken, Consul, ConsulOptions, Storage};
+pub use consul::{AclToken, Consul, ConsulOptions, Federation, Storage};
 pub use echo::EchoBackend;
 pub use envoy::{Envoy, EnvoyOptions, EnvoyVersion};
 pub use eventually::{TIMEOUT, eventually};

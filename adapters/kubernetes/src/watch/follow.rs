@@ -117,10 +117,22 @@ impl<'a> Follower<'a> {
         };
         self.path = Some(path.clone());
         let position = match &self.position {
-            Some(position) => position.clone(),
-            None => self.list(&path).await?,
+            Some(position) if !self.is_ahead(&path, position).await? => position.clone(),
+            _ => self.list(&path).await?,
         };
         self.watch(&path, &position, generation).await
+    }
+
+    /// Whether the store has not come as far as `position`, since it was restored
+    /// from a backup or is another one. A watch from there would stay silent until
+    /// the store gets there, and skip what happens meanwhile.
+    async fn is_ahead(&self, path: &str, position: &str) -> Result<bool, ApiError> {
+        let store = self.api.probe(self.kind, path).await?;
+        Ok(match (store.parse::<u64>(), position.parse::<u64>()) {
+            (Ok(store), Ok(position)) => position > store,
+            // Revisions of another kind of store say nothing of their order.
+            _ => false,
+        })
     }
 
     async fn absent(&mut self) -> End {

@@ -45,14 +45,14 @@ pub struct ConsulOptions {
     pub bind: Ipv4Addr,
     /// The server address (`bind` and ports) of an agent of another datacenter,
     /// whose federation this one joins. See [`Self::federated_with`].
-    pub(super) primary: Option<Federation>,
+    pub primary: Option<Federation>,
     /// More settings, merged into the agent's configuration file.
     pub extra: Value,
 }
 
 /// The datacenter that another one joins.
 #[derive(Debug, Clone)]
-pub(super) struct Federation {
+pub struct Federation {
     datacenter: String,
     bind: Ipv4Addr,
     ports: Ports,

@@ -1,5 +1,8 @@
 //! The store of one or more clusters.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +18,7 @@ use crate::tools;
 pub struct Etcd {
     process: Process,
     url: String,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Etcd {
@@ -40,7 +43,7 @@ impl Etcd {
             .args(["--initial-cluster", &format!("default={peer}")])
             .args(["--unsafe-no-fsync", "--log-level=warn"]);
         let process = Process::spawn("etcd", program, scratch.path());
-        Self { process, url, _scratch: scratch }
+        Self { process, url, scratch }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -64,6 +67,31 @@ impl Etcd {
         self.call("/v3/kv/compaction", &body).await;
     }
 
+    /// A copy of everything that it keeps, as it stands on disk.
+    pub async fn save(&self) -> Scratch {
+        let copy = Scratch::new("etcd-copy");
+        self.process.pause();
+        copy_all(&self.data(), copy.path());
+        self.process.resume();
+        self.ready().await;
+        copy
+    }
+
+    /// Kills it and starts it with what a copy holds; with nothing, without one.
+    pub async fn restore(&self, copy: Option<&Scratch>) {
+        self.process.kill9();
+        fs::remove_dir_all(self.data()).expect("etcd has a directory");
+        if let Some(copy) = copy {
+            copy_all(copy.path(), &self.data());
+        }
+        self.process.restart();
+        self.ready().await;
+    }
+
+    fn data(&self) -> PathBuf {
+        self.scratch.path().join("data")
+    }
+
     pub(super) async fn ready(&self) {
         self.process
             .wait_until("is ready", TIMEOUT, async || {
@@ -79,5 +107,18 @@ impl Etcd {
         answer
             .and_then(|answer| good(path, answer))
             .unwrap_or_else(|error| panic!("etcd: {error}\n{}", self.process.log_tail()))
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory of this test");
+    for entry in fs::read_dir(from).expect("a directory of this test") {
+        let entry = entry.expect("a directory of this test");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a file of this test");
+        }
     }
 }
