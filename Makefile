@@ -1,6 +1,6 @@
 # The one door to the project: `make help` lists what it opens.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-grpc tools-network bench lint fmt docs
+.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-grpc tools-network bench bench-abuse fuzz lint fmt docs
 
 # The first is the one that tests use unless they name another.
 ENVOY_VERSIONS := 1.40.0 1.39.3 1.38.3 1.37.0 1.36.4
@@ -41,6 +41,14 @@ tools-network: ## iptables and iproute2, which network namespace tests need
 
 bench: ## run the benchmarks
 	$(CARGO) bench --locked --benches $(addprefix --package ,$(BENCHES))
+
+bench-abuse: export MAINSTEM_ABUSE := full
+bench-abuse: ## 1,000 healthy streams beside clients that misbehave: memory, and how long changes take
+	$(CARGO) test --package mainstem --test abuse --locked -- --nocapture
+
+fuzz: export MAINSTEM_FUZZ ?= 100
+fuzz: ## the properties of the xDS protocol with MAINSTEM_FUZZ (100) times their budget
+	$(CARGO) test --package mainstem-xds --lib --locked -- model:: rest::
 
 lint: ## check format, clippy and documentation, warnings being errors
 	$(CARGO) fmt --all --check

@@ -330,6 +330,9 @@ pub struct ProxyType {
     pub names: Option<usize>,
     /// How many names it is still to be told about.
     pub pending: usize,
+    /// Since when it has not what it should have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_since: Option<String>,
     /// When it was last sent something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,

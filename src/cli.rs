@@ -8,6 +8,7 @@ mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -59,7 +60,13 @@ enum Command {
         ask: Ask,
     },
     /// List the connected proxies and whether they have what they should
-    Proxies(Ask),
+    Proxies {
+        /// Go on, and list them again whenever something changes, until interrupted
+        #[arg(long, short)]
+        watch: bool,
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// List where registries disagree, and who won
     Conflicts(Ask),
     /// Show what a proxy is told, or the configuration in force
@@ -106,6 +113,9 @@ struct Serve {
     #[arg(long, value_enum, default_value_t, env = "MAINSTEM_LOG_FORMAT")]
     log_format: LogFormat,
 }
+
+/// How often a watch asks.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// Whom to ask, and how to show the answer.
 #[derive(Debug, Args)]
@@ -168,8 +178,11 @@ impl Command {
                 })
                 .await
             }
-            Self::Proxies(ask) => {
+            Self::Proxies { watch: false, ask } => {
                 ask.show::<Vec<api::Proxy>>("proxies", &[], |all| tables::proxies(all)).await
+            }
+            Self::Proxies { watch: true, ask } => {
+                ask.watch::<Vec<api::Proxy>>("proxies", |all| tables::proxies(all)).await
             }
             Self::Conflicts(ask) => {
                 ask.show::<Vec<api::Conflict>>("conflicts", &[], |all| tables::conflicts(all)).await
@@ -199,14 +212,43 @@ impl Ask {
         table: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
         let text = Admin::new(&self.admin)?.get(what, query).await?;
-        match self.output {
-            Format::Table => {
-                let answer: T = serde_json::from_str(&text)
-                    .context("reading the answer; are client and server of the same version?")?;
-                output::print(&table(&answer))
+        output::print(&self.rendered(text, table)?)
+    }
+
+    /// Asks every second and prints what is not as it was, as long as somebody reads.
+    async fn watch<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &str,
+        table: impl Fn(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let admin = Admin::new(&self.admin)?;
+        let mut ticks = tokio::time::interval(WATCH_PERIOD);
+        let mut printed = String::new();
+        loop {
+            ticks.tick().await;
+            let text = admin.get(what, &[]).await?;
+            if text != printed {
+                let read = output::offer(&(self.rendered(text.clone(), &table)? + "\n"))?;
+                if !read {
+                    return Ok(());
+                }
+                printed = text;
             }
-            Format::Json => output::print(&text),
-            Format::Yaml => output::yaml_of(&text),
+        }
+    }
+
+    /// The answer as it came, or a table of it.
+    fn rendered<T: serde::de::DeserializeOwned>(
+        &self,
+        text: String,
+        table: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<String> {
+        match self.output {
+            Format::Table => serde_json::from_str(&text)
+                .map(|answer| table(&answer))
+                .context("reading the answer; are client and server of the same version?"),
+            Format::Json => Ok(text),
+            Format::Yaml => output::as_yaml(&text),
         }
     }
 
@@ -214,7 +256,7 @@ impl Ask {
     async fn document(&self, what: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<()> {
         let text = Admin::new(&self.admin)?.get(what, query).await?;
         match self.output {
-            Format::Yaml => output::yaml_of(&text),
+            Format::Yaml => output::print(&output::as_yaml(&text)?),
             Format::Table | Format::Json => output::print(&text),
         }
     }

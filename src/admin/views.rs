@@ -255,6 +255,7 @@ fn proxy_type(of: TypeStatus) -> api::ProxyType {
         state: state.to_owned(),
         names: (!of.wildcard).then_some(of.names),
         pending: of.pending,
+        stale_since: of.stale_since.map(time),
         sent: of.sent.map(|push| time(push.at)),
         acked: of.acked.map(|answer| time(answer.at)),
         nacked: of.nacked.map(|nack| api::Nack {

@@ -21,10 +21,14 @@ pub enum Format {
 /// Prints to standard output, with one line feed at the end. A reader that has
 /// seen enough is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    let text = text.trim_end_matches('\n');
+    offer(text.trim_end_matches('\n')).map(drop)
+}
+
+/// Prints to standard output; whether anybody reads it.
+pub fn offer(text: &str) -> anyhow::Result<bool> {
     match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("writing to standard output"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true).context("writing to standard output"),
     }
 }
 
@@ -38,8 +42,8 @@ pub fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_saphyr::to_string(value).context("writing YAML")?)
 }
 
-/// Prints JSON text as YAML.
-pub fn yaml_of(text: &str) -> anyhow::Result<()> {
+/// JSON text as YAML.
+pub fn as_yaml(text: &str) -> anyhow::Result<String> {
     let value: serde_json::Value = serde_json::from_str(text).context("reading the answer")?;
-    yaml(&value)
+    serde_saphyr::to_string(&value).context("writing YAML")
 }

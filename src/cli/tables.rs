@@ -231,7 +231,7 @@ pub fn proxies(all: &[Proxy]) -> String {
     for proxy in all {
         let state = |kind: &str| {
             let of = proxy.types.iter().find(|of| of.kind == kind);
-            of.map_or("-".to_owned(), |of| of.state.clone())
+            of.map_or("-".to_owned(), sync_state)
         };
         let name = if proxy.name.is_empty() { &proxy.id } else { &proxy.name };
         let [cds, eds, lds, rds] = KINDS.map(state);
@@ -246,6 +246,14 @@ pub fn proxies(all: &[Proxy]) -> String {
         }
     }
     text
+}
+
+/// `synced`, or `stale 5m` with the time for which it has been behind.
+fn sync_state(of: &ProxyType) -> String {
+    match &of.stale_since {
+        Some(since) => format!("{} {}", of.state, age(since)),
+        None => of.state.clone(),
+    }
 }
 
 fn refusal(of: &ProxyType) -> Option<&str> {

@@ -165,17 +165,20 @@ impl Mainstem {
         &self.process
     }
 
+    /// The command `mainstem ARGS --admin …`.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstem"));
+        command.args(args).args(["--admin", &self.admin_address.to_string()]);
+        command
+    }
+
     /// What the command line says: `mainstem ARGS --admin … -o json`.
     ///
     /// # Panics
     /// When the command fails, with what it printed.
     pub fn cli(&self, args: &[&str]) -> Value {
-        let admin = self.admin_address.to_string();
-        let output = Command::new(env!("CARGO_BIN_EXE_mainstem"))
-            .args(args)
-            .args(["--admin", &admin, "-o", "json"])
-            .output()
-            .expect("the binary under test starts");
+        let mut command = self.command(args);
+        let output = command.args(["-o", "json"]).output().expect("the binary under test starts");
         let text = String::from_utf8_lossy(&output.stdout);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "mainstem {args:?}: {said}");

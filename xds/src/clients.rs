@@ -45,6 +45,7 @@ struct OfType {
     type_url: TypeUrl,
     subscription: Subscription,
     pending: usize,
+    stale_since: Option<SystemTime>,
     sent: Option<Push>,
     acked: Option<Answer>,
     nacked: Option<Box<Nack>>,
@@ -167,6 +168,7 @@ impl Connected {
     pub(crate) fn rests(&self, pending: impl Fn(&TypeUrl) -> usize) {
         for of_type in self.types.lock().iter_mut() {
             of_type.pending = pending(&of_type.type_url);
+            of_type.note_state();
         }
     }
 
@@ -187,13 +189,37 @@ impl Connected {
                 types.len() - 1
             });
         change(&mut types[at]);
+        types[at].note_state();
     }
 }
 
 impl OfType {
     fn new(type_url: TypeUrl) -> OfType {
         let subscription = Subscription::default();
-        OfType { type_url, subscription, pending: 0, sent: None, acked: None, nacked: None }
+        OfType {
+            type_url,
+            subscription,
+            pending: 0,
+            stale_since: None,
+            sent: None,
+            acked: None,
+            nacked: None,
+        }
+    }
+
+    fn state(&self) -> SyncState {
+        let nacked = self.nacked.as_ref().map(|nack| &nack.answer);
+        SyncState::of(self.pending, self.sent.as_ref(), self.acked.as_ref(), nacked)
+    }
+
+    /// Notes since when the client has not what it should have.
+    fn note_state(&mut self) {
+        match self.state() {
+            SyncState::Empty | SyncState::Synced => self.stale_since = None,
+            SyncState::Stale | SyncState::Rejected => {
+                self.stale_since.get_or_insert_with(SystemTime::now);
+            }
+        }
     }
 
     fn status(&self) -> TypeStatus {
@@ -202,6 +228,7 @@ impl OfType {
             wildcard: self.subscription.wildcard(),
             names: self.subscription.len(),
             pending: self.pending,
+            stale_since: self.stale_since,
             sent: self.sent.clone(),
             acked: self.acked.clone(),
             nacked: self.nacked.as_deref().cloned(),

@@ -8,6 +8,9 @@ use prost::Message as _;
 use crate::names::Subscription;
 use crate::protocol::ProtocolError;
 
+/// Longer than any type URL that there is.
+const TYPE_URL_BYTES: usize = 512;
+
 /// Bounds on what one stream may cost, whatever its client sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -52,6 +55,18 @@ impl Limits {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a client that asks for so many types may ask for this one too.
+    pub(crate) fn check_type(&self, type_url: &str, types: usize) -> Result<(), ProtocolError> {
+        if types >= self.types {
+            return Err(ProtocolError::TooMany { what: "types", limit: self.types });
+        }
+        if type_url.len() > TYPE_URL_BYTES {
+            let limit = TYPE_URL_BYTES;
+            return Err(ProtocolError::TooMany { what: "bytes of a type URL", limit });
+        }
+        Ok(())
     }
 
     /// Whether a client may keep this subscription.

@@ -19,6 +19,8 @@ mod wire;
 
 use std::time::Instant;
 
+use mainstem_proto::google::rpc::Status;
+
 pub use delta::DeltaState;
 pub(crate) use fetch::{Fetched, fetch};
 pub use sotw::{FullSets, SotwState};
@@ -78,6 +80,18 @@ pub struct Rejection {
     pub culprits: Vec<Name>,
 }
 
+/// Bytes of a client's message that are read and kept. Culprits named beyond
+/// are sent again, and named in the next refusal.
+const REJECTION_BYTES: usize = 16 << 10;
+
+impl Rejection {
+    /// What the client says, and whom `judge` finds guilty by its message.
+    fn of(error: &Status, judge: impl FnOnce(&str) -> Vec<Name>) -> Rejection {
+        let message = &error.message[..error.message.floor_char_boundary(REJECTION_BYTES)];
+        Rejection { code: error.code, message: message.to_owned(), culprits: judge(message) }
+    }
+}
+
 /// A request that ends the stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
@@ -112,4 +126,4 @@ impl From<ProtocolError> for tonic::Status {
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;

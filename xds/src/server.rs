@@ -47,6 +47,7 @@ struct Shared {
     loads: Loads,
     sets: Arc<FullSets>,
     streams: Semaphore,
+    joining: Arc<Semaphore>,
     next_stream: AtomicU64,
     /// Makes nonces differ from those of other processes.
     salt: u32,
@@ -82,6 +83,7 @@ impl Server {
         observer: Arc<dyn PushObserver>,
     ) -> Server {
         let streams = Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS));
+        let joining = Arc::new(Semaphore::new(config.max_joining.clamp(1, Semaphore::MAX_PERMITS)));
         let salt = random_salt();
         let shared = Shared {
             config,
@@ -91,6 +93,7 @@ impl Server {
             loads: Loads::default(),
             sets: Arc::default(),
             streams,
+            joining,
             next_stream: AtomicU64::new(1),
             salt,
         };

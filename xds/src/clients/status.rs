@@ -47,6 +47,8 @@ pub struct TypeStatus {
     pub names: usize,
     /// Names that it is still to be told about.
     pub pending: usize,
+    /// Since when it has not what it should have.
+    pub stale_since: Option<SystemTime>,
     /// The latest response.
     pub sent: Option<Push>,
     /// The latest response that it accepted.
@@ -72,16 +74,25 @@ pub enum SyncState {
 impl TypeStatus {
     /// Whether the client has what it should have.
     pub fn state(&self) -> SyncState {
-        let answered = |answer: &Option<&Answer>| match (answer, &self.sent) {
-            (Some(answer), Some(sent)) => answer.nonce == sent.nonce,
-            _ => false,
-        };
         let nacked = self.nacked.as_ref().map(|nack| &nack.answer);
-        match &self.sent {
-            None => SyncState::Empty,
-            Some(_) if answered(&nacked) => SyncState::Rejected,
-            Some(_) if self.pending == 0 && answered(&self.acked.as_ref()) => SyncState::Synced,
-            Some(_) => SyncState::Stale,
+        SyncState::of(self.pending, self.sent.as_ref(), self.acked.as_ref(), nacked)
+    }
+}
+
+impl SyncState {
+    pub(super) fn of(
+        pending: usize,
+        sent: Option<&Push>,
+        acked: Option<&Answer>,
+        nacked: Option<&Answer>,
+    ) -> SyncState {
+        let Some(sent) = sent else { return SyncState::Empty };
+        let answered =
+            |answer: Option<&Answer>| answer.is_some_and(|answer| answer.nonce == sent.nonce);
+        match () {
+            () if answered(nacked) => SyncState::Rejected,
+            () if pending == 0 && answered(acked) => SyncState::Synced,
+            () => SyncState::Stale,
         }
     }
 }

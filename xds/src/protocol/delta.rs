@@ -146,9 +146,7 @@ impl DeltaState {
         if let Some(at) = self.position(type_url) {
             return Ok((at, false));
         }
-        if self.kinds.len() >= self.limits.types {
-            return Err(ProtocolError::TooMany { what: "types", limit: self.limits.types });
-        }
+        self.limits.check_type(type_url, self.kinds.len())?;
         let key = |type_url: &str| (order::rank(type_url), type_url.to_owned());
         let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(type_url));
         self.kinds.insert(at, Kind::new(TypeUrl::from(type_url)));
@@ -235,10 +233,7 @@ fn answer(
             Verdict::Ack(answered)
         }
         Some(error) => {
-            let culprits = kind.refused(in_flight, &error.message);
-            let rejection =
-                Rejection { code: error.code, message: error.message.clone(), culprits };
-            Verdict::Nack(answered, rejection)
+            Verdict::Nack(answered, Rejection::of(error, |text| kind.refused(in_flight, text)))
         }
     }
 }

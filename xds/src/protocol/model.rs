@@ -76,6 +76,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// 512 cases, or as many times that as `MAINSTEM_FUZZ` says.
+pub(crate) fn budget() -> ProptestConfig {
+    let times = std::env::var("MAINSTEM_FUZZ").ok().and_then(|text| text.parse::<u32>().ok());
+    let cases = times.unwrap_or(1).saturating_mul(512);
+    ProptestConfig { cases, ..ProptestConfig::default() }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 0..120)
 }

@@ -14,6 +14,9 @@ pub struct ServerConfig {
     pub limits: Arc<Limits>,
     /// Streams served at a time; further ones are told to come back.
     pub max_streams: usize,
+    /// Streams that are given their first response at a time; more wait their
+    /// turn in the order in which they came.
+    pub max_joining: usize,
     /// How long a stream may be open without its first request.
     pub first_request: Duration,
     /// How long it may take to find out who a client is.
@@ -40,6 +43,7 @@ impl Default for ServerConfig {
             identifier: "mainstem".into(),
             limits: Arc::default(),
             max_streams: 100_000,
+            max_joining: 32,
             first_request: Duration::from_secs(15),
             authentication: Duration::from_secs(15),
             stall: Duration::from_secs(60),

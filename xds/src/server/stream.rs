@@ -1,9 +1,10 @@
 //! One stream: moves messages between a client and its state.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -16,6 +17,9 @@ use crate::clients::Membership;
 use crate::names::TypeUrl;
 use crate::protocol::{Message, ProtocolError, Request, State, Verdict};
 use crate::source::{Client, ResourceView};
+
+/// How long a response may wait for requests that precede it.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A stream before its first request.
 pub(super) struct Opened<R> {
@@ -61,6 +65,8 @@ struct Stream<R: Request> {
     /// and whether anything was sent because of it.
     converging: Option<(std::time::Instant, bool)>,
     ends: Option<Instant>,
+    /// Its turn among those that join, until it was sent something.
+    joining: Option<OwnedSemaphorePermit>,
 }
 
 enum Event<R> {
@@ -90,6 +96,9 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
     let node = first.take_node().unwrap_or_default();
     shared.config.limits.check_node(&node)?;
     let client = Arc::new(serving.client(&credentials, node).await?);
+    // However many come at once, those that are here wait for few of them.
+    let turn = shared.joining.clone().acquire_owned().await;
+    let turn = turn.expect("the semaphore is never closed");
     let mut view = shared.source.connect(&client)?;
     view.advance();
     view.release();
@@ -123,6 +132,7 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
         sending_since: None,
         converging: None,
         ends,
+        joining: Some(turn),
     };
     stream.take_in(first)?;
     Ok(Some(stream))
@@ -156,11 +166,20 @@ impl<R: Request> Stream<R> {
         let stalls = self.sending_since.map(|since| since + self.shared.config.stall);
         let deadline = self.state.deadline(now.into_std()).map(Instant::from_std);
         let sending = self.sending_since.is_some();
+        // Requests come first, so that what is asked together is answered together.
+        // A client whose requests never end is answered, aged and dropped like others.
+        let overdue = self.sending_since.is_some_and(|since| now - since > PATIENCE);
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Event::Shutdown,
+            () = ready(()), if stalls.is_some_and(|stalls| stalls <= now) => Event::Stalled,
+            () = ready(()), if self.ends.is_some_and(|ends| ends <= now) => Event::Aged,
+            room = self.responses.reserve(), if overdue => match room {
+                Ok(_) => Event::Ready,
+                Err(_) => Event::Gone,
+            },
             request = self.requests.message() => Event::Request(request),
-            ready = self.responses.reserve(), if sending => match ready {
+            room = self.responses.reserve(), if sending => match room {
                 Ok(_) => Event::Ready,
                 Err(_) => Event::Gone,
             },
@@ -253,6 +272,7 @@ impl<R: Request> Stream<R> {
         let now = self.catch_up();
         let response = self.state.next(&*self.view, now);
         self.view.release();
+        self.joining = None;
         let Some(response) = response else {
             self.sending_since = None;
             self.membership.connected.rests(|type_url| self.state.pending(type_url));

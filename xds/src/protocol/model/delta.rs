@@ -9,7 +9,7 @@ use mainstem_proto::envoy::service::discovery::v3::{
 use mainstem_proto::google::rpc::Status;
 use proptest::prelude::*;
 
-use super::{NAMES, Step, TYPES, World, is_bad, steps};
+use super::{NAMES, Step, TYPES, World, budget, is_bad, steps};
 use crate::names::TypeUrl;
 use crate::protocol::harness::{Delta, ask};
 
@@ -199,7 +199,7 @@ fn check(world: &World, client: &ModelClient, of: usize, type_url: &TypeUrl) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(budget())]
 
     #[test]
     fn any_delta_client_ends_with_what_the_source_has(steps in steps()) {

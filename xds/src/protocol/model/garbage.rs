@@ -6,9 +6,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{TYPES, World};
+use super::{TYPES, World, budget};
 use crate::limits::Limits;
-use crate::protocol::harness::{Delta, Driver, Sotw};
+use crate::protocol::State;
+use crate::protocol::harness::{Delta, Driven, Driver, Sotw};
 
 const LIMITS: Limits = Limits {
     types: 6,
@@ -81,12 +82,46 @@ prop_compose! {
     }
 }
 
+/// Encodings that were damaged: bytes changed, left out and put in.
+fn damaged<R: prost::Message>(request: impl Strategy<Value = R>) -> impl Strategy<Value = Vec<u8>> {
+    let damage = vec((any::<prop::sample::Index>(), 0..3u8, any::<u8>()), 0..4);
+    (request, damage).prop_map(|(request, damage)| {
+        let mut bytes = request.encode_to_vec();
+        for (at, how, byte) in damage {
+            let at = at.index(bytes.len() + 1);
+            match how {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, byte),
+                _ => bytes.iter_mut().skip(at).take(1).for_each(|old| *old = byte),
+            }
+        }
+        bytes
+    })
+}
+
+/// Reads the bytes as a client's requests, as long as they can be read and are taken.
+fn feed<R: Driven>(requests: Vec<Vec<u8>>)
+where
+    R::State: State<Request = R>,
+{
+    let mut world = World::new();
+    world.change(0, 0, Some(2));
+    let mut stream: Driver<R> = Driver::with(&world.source, &[], LIMITS);
+    for bytes in requests {
+        let Ok(request) = R::decode(&*bytes) else { return };
+        if stream.try_send(request).is_err() {
+            return;
+        }
+        assert!(stream.poll().len() <= LIMITS.types);
+    }
+}
+
 fn changes() -> impl Strategy<Value = Vec<(usize, usize, Option<u8>)>> {
     vec((0..TYPES.len(), 0..5usize, option::of(0u8..4)), 0..3)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(budget())]
 
     #[test]
     fn no_delta_request_breaks_a_stream(requests in vec((delta_request(), changes()), 0..60)) {
@@ -104,6 +139,16 @@ proptest! {
                 prop_assert!(stream.state.pending(type_url) <= 64);
             }
         }
+    }
+
+    #[test]
+    fn no_bytes_break_a_delta_stream(requests in vec(damaged(delta_request()), 0..10)) {
+        feed::<DeltaDiscoveryRequest>(requests);
+    }
+
+    #[test]
+    fn no_bytes_break_a_sotw_stream(requests in vec(damaged(sotw_request()), 0..10)) {
+        feed::<DiscoveryRequest>(requests);
     }
 
     #[test]

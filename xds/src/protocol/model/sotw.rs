@@ -7,7 +7,7 @@ use mainstem_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryR
 use mainstem_proto::google::rpc::Status;
 use proptest::prelude::*;
 
-use super::{NAMES, Step, TYPES, World, is_bad, steps};
+use super::{NAMES, Step, TYPES, World, budget, is_bad, steps};
 use crate::protocol::harness::Sotw;
 use crate::protocol::order::complete_in_sotw;
 
@@ -185,7 +185,7 @@ impl ModelClient {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(budget())]
 
     #[test]
     fn any_sotw_client_ends_with_what_the_source_has(steps in steps()) {
