@@ -356,6 +356,42 @@ async fn rule_03_a_client_that_does_not_read_holds_up_nobody_and_is_dropped() {
     assert_eq!(running.clients().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_without_end_neither_keep_a_stuck_client_nor_stop_answers() {
+    let config = ServerConfig { stall: Duration::from_millis(300), ..ServerConfig::default() };
+    let running = Running::with(source(&[("a", "1")]), config).await;
+    for n in 0..20 {
+        let type_url = TypeUrl::from(format!("type.googleapis.com/test.T{n}").as_str());
+        running.source.set(Resource::new(&type_url, "large", vec![0; 2_000_000]));
+    }
+    let stuck = sotw(&mut connect(running.address).await).await;
+    for n in 0..20 {
+        let type_url = format!("type.googleapis.com/test.T{n}");
+        stuck.send(DiscoveryRequest { node: node("stuck"), type_url, ..Default::default() });
+    }
+    let mut reading = sotw(&mut connect(running.address).await).await;
+    reading.send(DiscoveryRequest { node: node("reading"), ..ask_sotw() });
+    let flood = async {
+        loop {
+            for stream in [&stuck, &reading] {
+                stream.send(DiscoveryRequest { response_nonce: "stale".into(), ..ask_sotw() });
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let seen = eventually("the stuck client is dropped", TIMEOUT, async || {
+        match running.clients().of_node("stuck").as_slice() {
+            [] => Ok(()),
+            _ => Err("it is there"),
+        }
+    });
+    tokio::select! {
+        () = seen => {}
+        () = flood => unreachable!("it never ends"),
+    }
+    assert_eq!(bodies(&reading.next().await), ["1"]);
+}
+
 /// Counts what happens.
 #[derive(Default)]
 struct Counter {

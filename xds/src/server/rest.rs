@@ -156,3 +156,49 @@ fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> http
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::model::budget;
+
+    /// Requests in JSON with anything in the place of a field, and less than JSON.
+    fn body() -> impl Strategy<Value = String> {
+        let field = prop_oneof![
+            Just("version_info"),
+            Just("resourceNames"),
+            Just("node"),
+            Just("type_url"),
+            Just("errorDetail"),
+            Just("other"),
+        ];
+        let value = prop_oneof![
+            Just("null".to_owned()),
+            Just("{\"id\":\"a\",\"metadata\":{\"x\":[{}]}}".to_owned()),
+            Just("{\"@type\":\"type.googleapis.com/a.B\"}".to_owned()),
+            (0..400usize).prop_map(|depth| "[".repeat(depth) + &"]".repeat(depth)),
+            "\\PC{0,8}",
+            any::<f64>().prop_map(|number| number.to_string()),
+        ];
+        let fields = proptest::collection::vec((field, value), 0..4);
+        fields.prop_map(|fields| {
+            let fields = fields.iter().map(|(name, value)| format!("\"{name}\":{value}"));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(budget())]
+
+        #[test]
+        fn no_body_of_a_poll_breaks_the_server(json in body(), bytes in any::<Vec<u8>>()) {
+            for (format, body) in [(Format::Json, json.as_bytes()), (Format::Json, &bytes), (Format::Protobuf, &bytes)] {
+                if let Err(status) = format.read(body) {
+                    prop_assert_eq!(status.code(), Code::InvalidArgument);
+                }
+            }
+        }
+    }
+}
