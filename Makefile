@@ -1,6 +1,6 @@
 # The one door to the project: `make help` lists what it opens.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-grpc tools-network bench bench-abuse fuzz lint fmt docs
+.PHONY: help quickstart test test-all tools tools-envoy tools-kubernetes tools-consul tools-grpc tools-network bench bench-xds bench-abuse fuzz lint fmt docs
 
 # The first is the one that tests use unless they name another.
 ENVOY_VERSIONS := 1.40.0 1.39.3 1.38.3 1.37.0 1.36.4
@@ -49,6 +49,9 @@ bench-abuse: ## 1,000 healthy streams beside clients that misbehave: memory, and
 fuzz: export MAINSTEM_FUZZ ?= 100
 fuzz: ## the properties of the xDS protocol with MAINSTEM_FUZZ (100) times their budget
 	$(CARGO) test --package mainstem-xds --lib --locked -- model:: rest::
+
+bench-xds: ## the xDS server beside its floor (XDS='--quick', or '--proxies 100,1000 --kind diverse')
+	$(CARGO) bench --locked --package mainstem --bench xds -- $(XDS)
 
 lint: ## check format, clippy and documentation, warnings being errors
 	$(CARGO) fmt --all --check

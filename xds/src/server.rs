@@ -7,6 +7,7 @@
 mod codec;
 mod config;
 mod csds;
+mod frames;
 mod listener;
 mod lrs;
 mod method;

@@ -12,15 +12,16 @@ use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_serve
 use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::server::{Grpc, StreamingService, UnaryService};
+use tonic::codec::Codec;
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::codec::XdsCodec;
 use super::csds::ClientStatusService;
+use super::frames::Frames;
 use super::listener::ConnectionInfo;
 use super::lrs::LoadService;
 use super::method::{Method, method};
@@ -85,10 +86,10 @@ impl tower::Service<http::Request<Body>> for XdsService {
             Ok(match method(path) {
                 None => Status::unimplemented("no such xDS method").into_http(),
                 Some(Method::Stream(Protocol::Sotw, implied)) => {
-                    stream::<DiscoveryRequest>(serving, implied, request).await
+                    stream::<DiscoveryRequest>(serving, implied, request)
                 }
                 Some(Method::Stream(Protocol::Delta, implied)) => {
-                    stream::<DeltaDiscoveryRequest>(serving, implied, request).await
+                    stream::<DeltaDiscoveryRequest>(serving, implied, request)
                 }
                 Some(Method::Fetch(type_url)) => fetch(serving, type_url, request).await,
                 Some(Method::Rest(type_url)) => rest::answer(&serving, type_url, request).await,
@@ -97,49 +98,36 @@ impl tower::Service<http::Request<Body>> for XdsService {
     }
 }
 
-async fn stream<R: protocol::Request>(
+fn stream<R: protocol::Request>(
     serving: Arc<Serving>,
     implied: Option<TypeUrl>,
     request: http::Request<Body>,
 ) -> http::Response<Body> {
-    let limit = serving.shared.config.limits.request_bytes;
-    let mut grpc = Grpc::new(XdsCodec::<R>::default()).max_decoding_message_size(limit);
-    grpc.streaming(Open { serving, implied }, request).await
-}
-
-/// Opens one stream.
-struct Open {
-    serving: Arc<Serving>,
-    implied: Option<TypeUrl>,
-}
-
-impl<R: protocol::Request> StreamingService<R> for Open {
-    type Response = Message;
-    type ResponseStream = ReceiverStream<Result<Message, Status>>;
-    type Future =
-        Pin<Box<dyn Future<Output = Result<Response<Self::ResponseStream>, Status>> + Send>>;
-
-    fn call(&mut self, request: Request<Streaming<R>>) -> Self::Future {
-        let (serving, implied) = (self.serving.clone(), self.implied.clone());
-        Box::pin(async move {
-            let opened = open(&serving, implied, request);
-            opened.inspect_err(|status| serving.shared.observer.refused(status))
-        })
-    }
+    let opened = open::<R>(&serving, implied, request);
+    opened.unwrap_or_else(|status| {
+        serving.shared.observer.refused(&status);
+        status.into_http()
+    })
 }
 
 fn open<R: protocol::Request>(
     serving: &Arc<Serving>,
     implied: Option<TypeUrl>,
-    request: Request<Streaming<R>>,
-) -> Result<Response<ReceiverStream<Result<Message, Status>>>, Status> {
-    let (headers, extensions, requests) = request.into_parts();
-    let credentials = serving.screen(headers.as_ref(), &extensions)?;
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Status> {
+    let (parts, body) = request.into_parts();
+    if parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
+        return Err(Status::unimplemented("compressed requests are not understood"));
+    }
+    let credentials = serving.screen(&parts.headers, &parts.extensions)?;
+    let limit = serving.shared.config.limits.request_bytes;
+    let decoder = XdsCodec::<R>::default().decoder();
+    let requests = Streaming::new_request(decoder, body, None, Some(limit));
     // One response may wait for the connection; the next is built when that one left.
     let (responses, receiver) = mpsc::channel(1);
     let opened = Opened { serving: serving.clone(), implied, credentials, requests, responses };
     serving.tasks.spawn(run(opened));
-    Ok(Response::new(ReceiverStream::new(receiver)))
+    Ok(Frames::response(receiver))
 }
 
 async fn fetch(
