@@ -104,7 +104,7 @@ fn every_problem_of_a_configuration_is_printed_and_the_command_fails() {
    |
  4 |   - {{ type: fil, cluster: b }}
    |             ^
-  help: known are consul, file, kubernetes
+  help: known are consul, file, kubernetes, mcp
 "
         )
     );

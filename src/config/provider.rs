@@ -3,6 +3,7 @@
 use mainstem_consul::{ConsulAdapter, ConsulConfig};
 use mainstem_file::{FileAdapter, FileConfig};
 use mainstem_kubernetes::{KubernetesAdapter, KubernetesConfig};
+use mainstem_mcp::{McpAdapter, McpConfig};
 use mainstem_registry::Adapter;
 use schemars::{Schema, schema_for};
 use serde::Serialize;
@@ -49,6 +50,12 @@ pub const PROVIDERS: &[Provider] = &[
         schema: || schema_for!(KubernetesConfig),
         decode: |node| decode(node).map(AdapterConfig::Kubernetes),
     },
+    Provider {
+        name: mainstem_mcp::PROVIDER,
+        paths: &["tokenFile", "tls.ca", "tls.cert", "tls.key"],
+        schema: || schema_for!(McpConfig),
+        decode: |node| decode(node).map(AdapterConfig::Mcp),
+    },
 ];
 
 /// An adapter's own settings.
@@ -61,6 +68,8 @@ pub enum AdapterConfig {
     File(FileConfig),
     /// Of a Kubernetes cluster.
     Kubernetes(KubernetesConfig),
+    /// Of a source of the Mesh Configuration Protocol.
+    Mcp(McpConfig),
 }
 
 impl AdapterConfig {
@@ -70,6 +79,7 @@ impl AdapterConfig {
             Self::Consul(config) => Box::new(ConsulAdapter::new(*config)),
             Self::File(config) => Box::new(FileAdapter::new(config)),
             Self::Kubernetes(config) => Box::new(KubernetesAdapter::new(config)),
+            Self::Mcp(config) => Box::new(McpAdapter::new(config)),
         }
     }
 }

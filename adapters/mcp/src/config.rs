@@ -1,0 +1,112 @@
+//! How one MCP source is reached, and what holds for its objects.
+
+use std::path::PathBuf;
+
+use mainstem_model::{ClusterId, NetworkId, TimeSpan};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One MCP-over-xDS source as a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpConfig {
+    /// The cluster that its endpoints and workloads belong to. The registry is
+    /// then `mcp/CLUSTER`.
+    pub cluster: ClusterId,
+    /// The source: `http://HOST:PORT` or `https://HOST:PORT`.
+    pub address: String,
+    /// The network of endpoints and workloads that name none. Default: none.
+    #[serde(default)]
+    pub network: NetworkId,
+    /// The locality, `region/zone/subzone`, of endpoints and workloads that name
+    /// none. Default: none.
+    #[serde(default)]
+    pub locality: String,
+    /// The trust domain of service accounts. Default: `cluster.local`.
+    #[serde(default = "default_trust_domain")]
+    pub trust_domain: String,
+    /// The node ID shown to the source. Default: `mainstem`.
+    #[serde(default = "default_node")]
+    pub node: String,
+    /// A file with a bearer token, read again when it changes; over `https` only.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Certificates for `https`.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// How often the source is asked whether it is there. Default: `2s`.
+    #[serde(default = "default_probe_interval")]
+    pub probe_interval: TimeSpan,
+    /// How long that answer, or a connection, may take. Default: `4s`.
+    #[serde(default = "default_probe_timeout")]
+    pub probe_timeout: TimeSpan,
+    /// How long answers must be quiet before the first of them count as
+    /// complete, since a source may split them. Default: `300ms`.
+    #[serde(default = "default_settle")]
+    pub settle: TimeSpan,
+}
+
+/// Certificates. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// The authority that signed the source's certificate (PEM); required for `https`.
+    pub ca: Option<PathBuf>,
+    /// The client certificate with its chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub key: Option<PathBuf>,
+    /// The name in the source's certificate, where it is not the address's host.
+    pub server_name: Option<String>,
+}
+
+impl McpConfig {
+    /// The configuration of `cluster` at `address`, everything else as by default.
+    pub fn new(cluster: impl Into<ClusterId>, address: impl Into<String>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            address: address.into(),
+            network: NetworkId::default(),
+            locality: String::new(),
+            trust_domain: default_trust_domain(),
+            node: default_node(),
+            token_file: None,
+            tls: TlsConfig::default(),
+            probe_interval: default_probe_interval(),
+            probe_timeout: default_probe_timeout(),
+            settle: default_settle(),
+        }
+    }
+}
+
+fn default_trust_domain() -> String {
+    "cluster.local".to_owned()
+}
+
+fn default_node() -> String {
+    "mainstem".to_owned()
+}
+
+fn default_probe_interval() -> TimeSpan {
+    TimeSpan::from_secs(2)
+}
+
+fn default_probe_timeout() -> TimeSpan {
+    TimeSpan::from_secs(4)
+}
+
+fn default_settle() -> TimeSpan {
+    TimeSpan::from_millis(300)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_and_address_are_all_that_must_be_said() {
+        let said = serde_json::json!({"cluster": "config", "address": "http://mcp:15010"});
+        let read: McpConfig = serde_json::from_value(said).expect("valid");
+        assert_eq!(read, McpConfig::new("config", "http://mcp:15010"));
+    }
+}

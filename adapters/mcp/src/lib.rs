@@ -1,0 +1,70 @@
+//! Mesh Configuration Protocol registry adapter: ServiceEntries and
+//! WorkloadEntries from an MCP-over-xDS source.
+//!
+//! ```text
+//!  config, credentials ─▶ api ─── delta ADS ───▶ source   how to ask
+//!                          ▲
+//!  watch ──────────────────┘                              when: connect, ACK, reconnect
+//!    │ answers
+//!    ▼
+//!  store ◀─ convert ◀─ message                            what it means: pure
+//!    │ RegistryUpdate
+//!    ▼
+//!  UpdateSender
+//! ```
+//!
+//! Follows each kind by incremental ADS as a node with the metadata
+//! `GENERATOR: api`. A new stream names the versions that are held, so only what
+//! changed since comes again.
+//!
+//! Invariants:
+//! - A lost stream removes nothing. An object goes when the source names it as
+//!   removed.
+//! - The registry is live only when every kind has been answered on the present
+//!   stream and the answers have settled, since a source may split them.
+//! - A malformed object rejects itself: its last good form stays, the answer is
+//!   refused by a NACK that names it, and its neighbours are taken.
+//! - Silence is noticed within seconds, by HTTP/2 pings.
+
+mod api;
+mod config;
+pub mod convert;
+mod credentials;
+pub mod message;
+mod store;
+mod watch;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use mainstem_model::RegistryId;
+use mainstem_registry::{Adapter, UpdateSender};
+
+pub use config::{McpConfig, TlsConfig};
+
+/// The provider's name: registries are `mcp/CLUSTER`.
+pub const PROVIDER: &str = "mcp";
+
+/// Follows one MCP-over-xDS source.
+#[derive(Clone, Debug)]
+pub struct McpAdapter {
+    config: McpConfig,
+}
+
+impl McpAdapter {
+    /// An adapter that has not asked anything yet.
+    pub fn new(config: McpConfig) -> Self {
+        Self { config }
+    }
+
+    /// The registry's identity.
+    pub fn registry(&self) -> RegistryId {
+        RegistryId::new(PROVIDER, self.config.cluster.as_str())
+    }
+}
+
+impl Adapter for McpAdapter {
+    fn run(self: Box<Self>, updates: UpdateSender) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(watch::run(self.config, updates))
+    }
+}

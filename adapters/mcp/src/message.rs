@@ -1,0 +1,120 @@
+//! The messages of Istio's API that MCP carries, by their public field numbers:
+//! `istio.mcp.v1alpha1` and `istio.networking.v1alpha3`.
+
+use std::collections::BTreeMap;
+
+use mainstem_proto::google::protobuf::{Any, Timestamp};
+
+/// `istio.mcp.v1alpha1.Resource`: an object with its metadata.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Resource {
+    /// Name, labels, annotations.
+    #[prost(message, optional, tag = "1")]
+    pub metadata: Option<Metadata>,
+    /// The specification.
+    #[prost(message, optional, tag = "2")]
+    pub body: Option<Any>,
+}
+
+/// `istio.mcp.v1alpha1.Metadata`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Metadata {
+    /// `namespace/name`.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// When it was created.
+    #[prost(message, optional, tag = "2")]
+    pub create_time: Option<Timestamp>,
+    /// The source's mark of its version.
+    #[prost(string, tag = "3")]
+    pub version: String,
+    /// Its labels.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `istio.networking.v1alpha3.ServiceEntry`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ServiceEntry {
+    /// Host names.
+    #[prost(string, repeated, tag = "1")]
+    pub hosts: Vec<String>,
+    /// Virtual addresses.
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: Vec<String>,
+    /// Service ports.
+    #[prost(message, repeated, tag = "3")]
+    pub ports: Vec<ServicePort>,
+    /// 0 outside of the mesh, 1 inside.
+    #[prost(int32, tag = "4")]
+    pub location: i32,
+    /// 0 none, 1 static, 2 DNS, 3 DNS round robin, 4 dynamic DNS.
+    #[prost(int32, tag = "5")]
+    pub resolution: i32,
+    /// The endpoints.
+    #[prost(message, repeated, tag = "6")]
+    pub endpoints: Vec<WorkloadEntry>,
+    /// Who sees it.
+    #[prost(string, repeated, tag = "7")]
+    pub export_to: Vec<String>,
+    /// Identities of its workloads.
+    #[prost(string, repeated, tag = "8")]
+    pub subject_alt_names: Vec<String>,
+    /// Which workloads it selects.
+    #[prost(message, optional, tag = "9")]
+    pub workload_selector: Option<WorkloadSelector>,
+}
+
+/// `istio.networking.v1alpha3.ServicePort`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ServicePort {
+    /// Its number.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Its protocol.
+    #[prost(string, tag = "2")]
+    pub protocol: String,
+    /// Its name.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// The port of endpoints that name none.
+    #[prost(uint32, tag = "4")]
+    pub target_port: u32,
+}
+
+/// `istio.networking.v1alpha3.WorkloadSelector`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WorkloadSelector {
+    /// Labels that a workload must have.
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `istio.networking.v1alpha3.WorkloadEntry`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WorkloadEntry {
+    /// IP address, host name or `unix://` path.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// Port numbers by name.
+    #[prost(btree_map = "string, uint32", tag = "2")]
+    pub ports: BTreeMap<String, u32>,
+    /// Its labels.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub labels: BTreeMap<String, String>,
+    /// Its network.
+    #[prost(string, tag = "4")]
+    pub network: String,
+    /// Its locality.
+    #[prost(string, tag = "5")]
+    pub locality: String,
+    /// Its share of traffic.
+    #[prost(uint32, tag = "6")]
+    pub weight: u32,
+    /// Its service account.
+    #[prost(string, tag = "7")]
+    pub service_account: String,
+}

@@ -1,0 +1,115 @@
+//! When to connect, when answers are complete, and when to begin anew.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mainstem_model::{Condition, Locality, RegistryUpdate};
+use mainstem_registry::serviceentry::Surroundings;
+use mainstem_registry::{Backoff, UpdateSender};
+use tokio::time::{Instant, sleep_until};
+
+use crate::McpConfig;
+use crate::api::{McpError, Stream};
+use crate::convert::Kind;
+use crate::credentials::Credentials;
+use crate::store::Store;
+
+/// How long a source may take to answer for every kind on a new stream.
+const FIRST_ANSWERS: Duration = Duration::from_secs(60);
+
+/// Follows the source for ever.
+pub(crate) async fn run(config: McpConfig, updates: UpdateSender) {
+    let around = Surroundings {
+        registry: updates.registry().clone(),
+        cluster: config.cluster.clone(),
+        network: config.network.clone(),
+        locality: Locality::parse(&config.locality),
+        trust_domain: config.trust_domain.as_str().into(),
+    };
+    let mut course = Course { store: Store::new(around), synced: false, config, updates };
+    let mut backoff = Backoff::default();
+    loop {
+        match course.follow(&mut backoff).await {
+            Ok(Renewed) => tracing::info!(registry = %course.updates.registry(), "new credentials"),
+            Err(error) => {
+                course.updates.failed(&error);
+                backoff.wait().await;
+            }
+        }
+    }
+}
+
+/// The credentials have changed; the stream was opened with the old ones.
+struct Renewed;
+
+struct Course {
+    config: McpConfig,
+    updates: UpdateSender,
+    store: Store,
+    /// Whether a complete state was ever said.
+    synced: bool,
+}
+
+impl Course {
+    /// Follows one stream to its end.
+    async fn follow(&mut self, backoff: &mut Backoff) -> Result<Renewed, McpError> {
+        let credentials = Credentials::read(&self.config).await?;
+        let store = &self.store;
+        let mut stream =
+            Stream::open(&self.config, &credentials, |kind| store.versions(kind)).await?;
+        // A source is silent about a kind of which everything held is current.
+        let unheld = Kind::ALL.into_iter().filter(|kind| self.store.versions(*kind).is_empty());
+        let mut missing: BTreeSet<Kind> = unheld.collect();
+        let mut live = false;
+        let opened = Instant::now();
+        let mut quiet_at = opened + self.config.settle.duration();
+        let every = self.config.probe_interval.duration();
+        let mut look = tokio::time::interval_at(opened + every, every);
+        loop {
+            let complete_at = if missing.is_empty() { quiet_at } else { opened + FIRST_ANSWERS };
+            tokio::select! {
+                answer = stream.next() => {
+                    let answer = answer?;
+                    quiet_at = Instant::now() + self.config.settle.duration();
+                    let Some(kind) = Kind::of(&answer.type_url) else { continue };
+                    let refusal = self.store.take(kind, &answer);
+                    stream.reply(&answer, refusal);
+                    missing.remove(&kind);
+                    self.say_changes();
+                }
+                () = sleep_until(complete_at), if !live => {
+                    if !missing.is_empty() {
+                        let address = self.config.address.clone();
+                        return Err(McpError::Incomplete { address });
+                    }
+                    live = true;
+                    backoff.reset();
+                    self.say_live();
+                }
+                _ = look.tick() => {
+                    // A file that is being replaced is no reason to end a good stream.
+                    let now = Credentials::read(&self.config).await;
+                    if now.is_ok_and(|now| now != credentials) {
+                        return Ok(Renewed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn say_changes(&mut self) {
+        if self.synced {
+            self.updates.send_all(self.store.changes());
+        }
+    }
+
+    fn say_live(&mut self) {
+        if self.synced {
+            self.updates.send(RegistryUpdate::Condition(Condition::Live));
+        } else {
+            let (values, rejected) = self.store.whole();
+            self.updates.replace(values, rejected);
+            self.synced = true;
+        }
+    }
+}

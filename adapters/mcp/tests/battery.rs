@@ -1,0 +1,135 @@
+//! The battery of every registry adapter, against a real xDS server.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstem_mcp::convert::Kind;
+use mainstem_mcp::message::{Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
+use mainstem_mcp::{McpAdapter, McpConfig};
+use mainstem_model::{ObjectRef, RegistryId, ServiceKey};
+use mainstem_proto::google::protobuf::Any;
+use mainstem_registry::Adapter;
+use mainstem_test_support::battery::{Fixture, TestService};
+use mainstem_test_support::{Fault, FaultProxy};
+use mainstem_xds::{Listener, Server, ServerConfig, StaticSource, TypeUrl};
+use prost::Message;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+struct Source {
+    source: StaticSource,
+    proxy: FaultProxy,
+    _serving: DropGuard,
+}
+
+impl Source {
+    async fn start() -> Self {
+        let source = StaticSource::new();
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let proxy = FaultProxy::start(listener.address().unwrap());
+        let server = Server::new(ServerConfig::default(), Arc::new(source.clone()));
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
+        Self { source, proxy, _serving: shutdown.drop_guard() }
+    }
+
+    fn set(&self, name: &str, entry: &ServiceEntry) {
+        let name = format!("shop/{name}");
+        let body = Any {
+            type_url: "type.googleapis.com/istio.networking.v1alpha3.ServiceEntry".to_owned(),
+            value: entry.encode_to_vec().into(),
+        };
+        let metadata = Metadata { name: name.clone(), ..Metadata::default() };
+        let resource = Resource { metadata: Some(metadata), body: Some(body) };
+        let url = TypeUrl::from(Kind::ServiceEntry.type_url());
+        let resource = mainstem_xds::Resource::new(&url, name.as_str(), resource.encode_to_vec());
+        self.source.set(resource);
+    }
+}
+
+fn hostname(name: &str) -> String {
+    format!("{name}.shop.svc.cluster.local")
+}
+
+fn entry(service: &TestService) -> ServiceEntry {
+    let endpoint =
+        |ip: &Ipv4Addr| WorkloadEntry { address: ip.to_string(), ..WorkloadEntry::default() };
+    ServiceEntry {
+        hosts: vec![hostname(&service.name)],
+        ports: vec![ServicePort {
+            number: service.port.into(),
+            name: "http".to_owned(),
+            protocol: "HTTP".to_owned(),
+            target_port: service.target.into(),
+        }],
+        location: 1,
+        resolution: 1,
+        // The protocol has no word for an unhealthy endpoint: it is left out.
+        endpoints: service.ready.iter().map(endpoint).collect(),
+        ..ServiceEntry::default()
+    }
+}
+
+impl Fixture for Source {
+    fn registry(&self) -> RegistryId {
+        RegistryId::new(mainstem_mcp::PROVIDER, "upstream")
+    }
+
+    fn adapter(&self) -> Box<dyn Adapter> {
+        Box::new(McpAdapter::new(McpConfig::new("upstream", self.proxy.http_url())))
+    }
+
+    fn key(&self, name: &str) -> ServiceKey {
+        ServiceKey::new(hostname(name), "shop")
+    }
+
+    async fn put(&mut self, service: &TestService) {
+        self.set(&service.name, &entry(service));
+    }
+
+    async fn remove(&mut self, name: &str) {
+        self.source.remove(&TypeUrl::from(Kind::ServiceEntry.type_url()), &format!("shop/{name}"));
+    }
+
+    async fn malform(&mut self, name: &str) {
+        let broken = ServiceEntry { resolution: 99, ..entry(&TestService::new(name, &[])) };
+        self.set(name, &broken);
+    }
+
+    fn malformed(&self, name: &str) -> ObjectRef {
+        ObjectRef { kind: "ServiceEntry", name: format!("shop/{name}").into() }
+    }
+
+    async fn cut(&mut self) {
+        self.proxy.set(Fault::Refuse).await;
+    }
+
+    async fn begin_gap(&mut self) {
+        self.proxy.set(Fault::Refuse).await;
+    }
+
+    async fn end_gap(&mut self) {
+        self.proxy.set(Fault::None).await;
+    }
+
+    async fn slow(&mut self, by: Duration) {
+        self.proxy.set(Fault::Delay(by)).await;
+    }
+
+    async fn hang(&mut self) {
+        self.proxy.set(Fault::BlackHole).await;
+    }
+
+    async fn hanging(&mut self) {
+        assert!(self.proxy.connections() > 0, "the stream is open");
+    }
+
+    async fn restore(&mut self) {
+        self.proxy.set(Fault::None).await;
+    }
+}
+
+mainstem_test_support::adapter_battery!(Source::start().await);
