@@ -32,6 +32,9 @@ pub struct Status {
     pub conflicts: usize,
     /// Registries by state.
     pub registries: BTreeMap<String, usize>,
+    /// The registries that are served from their last good states on disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restored: Vec<String>,
     /// Connected proxies.
     pub proxies: usize,
     /// Groups of proxies that are told the same.

@@ -6,6 +6,8 @@
 //! state that the registry is in, and that it recovers without help.
 
 mod common;
+#[path = "faults/moments.rs"]
+mod moments;
 #[path = "faults/sites.rs"]
 mod sites;
 #[path = "faults/stage.rs"]

@@ -42,6 +42,7 @@ pub fn status(app: &App) -> api::Status {
     for state in snapshot.registries().values() {
         *registries.entry(state.freshness.word().to_owned()).or_default() += 1;
     }
+    let restored = snapshot.registries().iter().filter(|(_, state)| state.restored);
     let counts = app.source.counts();
     let current = app.current.borrow();
     api::Status {
@@ -55,6 +56,7 @@ pub fn status(app: &App) -> api::Status {
         services: snapshot.service_count(),
         conflicts: snapshot.conflicts().len(),
         registries,
+        restored: texts(restored.map(|(id, _)| id)),
         proxies: app.clients.len(),
         proxy_groups: counts.groups,
         resources: counts.resources,

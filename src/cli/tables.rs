@@ -86,6 +86,9 @@ pub fn status(status: &Status) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "{name:<15}{}", or_dash(&value));
     }
+    for registry in &status.restored {
+        let _ = write!(text, "\n{registry} is served from its last good state on disk\n");
+    }
     if let Some(error) = &configuration.error {
         let _ = write!(text, "\nA newer configuration cannot be used:\n{error}\n");
     }

@@ -177,12 +177,23 @@ impl Mainstem {
     /// # Panics
     /// When the command fails, with what it printed.
     pub fn cli(&self, args: &[&str]) -> Value {
-        let mut command = self.command(args);
-        let output = command.args(["-o", "json"]).output().expect("the binary under test starts");
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = self.table(&[args, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// What the command line prints: `mainstem ARGS --admin …`.
+    ///
+    /// # Panics
+    /// When the command fails, with what it printed.
+    pub fn table(&self, args: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_mainstem"))
+            .args(args)
+            .args(["--admin", &self.admin_address.to_string()])
+            .output()
+            .expect("the binary under test starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "mainstem {args:?}: {said}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The Prometheus metrics, as text.

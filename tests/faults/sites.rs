@@ -150,6 +150,16 @@ impl Site {
         config
     }
 
+    /// Whether settings as the control plane shows them are those of now.
+    pub fn is_named_in(&self, settings: &str) -> bool {
+        match self {
+            Self::Consul(site) => settings.contains(&site.proxy.https_url()),
+            // Each configuration has a kubeconfig file of its own.
+            Self::Kubernetes(_) => true,
+            Self::File(site) => settings.contains(&site.files.path().display().to_string()),
+        }
+    }
+
     /// The host name of a service.
     pub fn host(&self, service: &str) -> String {
         match self {
@@ -174,6 +184,33 @@ impl Site {
         }
         for service in SERVICES {
             self.put(service, hosts).await;
+        }
+    }
+
+    /// Changes its address and its credentials, where it has any, in the
+    /// configuration. What was before goes on beside it until it is dropped.
+    pub async fn move_on(&mut self) -> Box<dyn std::any::Any> {
+        match self {
+            Self::Consul(site) => {
+                site.consul.acl_policy("reader", READER).await;
+                let token = site.consul.acl_token(&["reader"]).await;
+                let files = Scratch::new("consul-client");
+                files.write("token", token.secret);
+                files.write("ca.pem", site.consul.ca().expect("it speaks TLS").pem());
+                let proxy = FaultProxy::start(site.consul.http_address());
+                let before = std::mem::replace(&mut site.files, files);
+                Box::new((before, std::mem::replace(&mut site.proxy, proxy)))
+            }
+            Self::Kubernetes(site) => {
+                site.user = Some(site.kubernetes.restricted_user(&rights()).await);
+                let proxy = FaultProxy::start(site.kubernetes.address());
+                Box::new(std::mem::replace(&mut site.proxy, proxy))
+            }
+            Self::File(site) => {
+                let before = std::mem::replace(&mut site.files, Scratch::new("files"));
+                SERVICES.iter().for_each(|service| site.put(service, &[1, 2, 3, 4]));
+                Box::new(before)
+            }
         }
     }
 

@@ -116,9 +116,16 @@ impl Stage {
     }
 
     /// Everything is there, live and first.
-    async fn stands(&self, what: &str) {
+    pub async fn stands(&self, what: &str) {
         let all = Expected { state: "live", first: ALL.into(), held: vec![], rejects: false };
         self.holds(what, &all).await;
+    }
+
+    /// An Envoy that connects only now gets everything, live and first.
+    pub async fn a_late_proxy_has_everything(&self) {
+        let late = gateway(&self.mainstem, "--delta").await;
+        let places = Expected::of(&self.site, Fault::Killed).places();
+        self.envoy_shows("a late Envoy", &late, |there| *there == places).await;
     }
 
     /// Waits until all is as expected, and sees that it stays so for a moment.
@@ -154,11 +161,11 @@ impl Stage {
         .await
     }
 
-    async fn registry(&self) -> Value {
+    pub async fn registry(&self) -> Value {
         self.mainstem.ask("/api/v1/registries").await[0].clone()
     }
 
-    async fn shows(&self, what: &str, fits: impl Fn(&Places) -> bool) {
+    pub async fn shows(&self, what: &str, fits: impl Fn(&Places) -> bool) {
         for envoy in &self.envoys {
             self.envoy_shows(what, envoy, &fits).await;
         }
@@ -173,7 +180,7 @@ impl Stage {
     }
 
     /// Waits until the last good state on disk is that of now.
-    async fn is_kept(&self) {
+    pub async fn is_kept(&self) {
         let now = SystemTime::now();
         let name = self.site.id().replace('/', "~");
         let file = self.mainstem.state_directory().join("last-good").join(name);
@@ -188,7 +195,7 @@ impl Stage {
     }
 
     /// A change arrives: the registry is followed again without help.
-    async fn follows(&self, what: &str) {
+    pub async fn follows(&self, what: &str) {
         self.site.put("web", &[1, 2, 3, 4, 9]).await;
         let nine = format!("{}:8080", address("web", 9));
         self.shows(&format!("{what}: a change"), |places| places.contains_key(&nine)).await;
