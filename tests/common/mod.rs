@@ -12,5 +12,8 @@
 mod mainstem;
 mod world;
 
+/// The definitions of Istio's kinds.
+pub const ISTIO_CRDS: &str = include_str!("../../adapters/kubernetes/tests/common/crds.yaml");
+
 pub use mainstem::Mainstem;
 pub use world::{Sidecar, Workload, World, throughout};

@@ -1,6 +1,7 @@
 //! Three registries that share a hostname, workloads in each, and sidecars.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstem_test_support::{
@@ -190,10 +191,14 @@ impl World {
         std::fs::rename(&file, file.with_extension("yaml")).expect("a rename within a directory");
     }
 
+    /// Where the file of a service is.
+    pub fn file(&self, service: &str) -> PathBuf {
+        self.files.path().join(format!("{service}.yaml"))
+    }
+
     /// Removes the file of a service.
     pub fn remove_file(&self, service: &str) {
-        std::fs::remove_file(self.files.path().join(format!("{service}.yaml")))
-            .expect("the file was written before");
+        std::fs::remove_file(self.file(service)).expect("the file was written before");
     }
 
     /// An Envoy beside a client of its own host, without interception: its
