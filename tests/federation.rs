@@ -2,6 +2,8 @@
 //! change of each registry reaches traffic.
 
 mod common;
+#[path = "federation/malformed.rs"]
+mod malformed;
 
 use std::collections::BTreeSet;
 

@@ -78,8 +78,13 @@ fn object(kind: Kind, value: Value) -> Result<Object, String> {
     })
 }
 
+/// The error names the field: `spec.hosts: invalid type: …`.
 fn parse<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    // Keeping track of the path costs time, so only what is wrong is read with it.
+    T::deserialize(&value).map_err(|error| {
+        let at = serde_path_to_error::deserialize::<_, T>(&value).err();
+        at.map_or_else(|| error.to_string(), |at| at.to_string())
+    })
 }
 
 /// The API server writes an absent list or map as `null` in some places.

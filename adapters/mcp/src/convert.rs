@@ -173,3 +173,6 @@ fn workload_entry(message: WorkloadEntry) -> WorkloadEntrySpec {
         service_account: message.service_account,
     }
 }
+
+#[cfg(test)]
+mod tests;
