@@ -1,25 +1,41 @@
-//! The admin API: readiness, metrics, and what the operator's verbs show.
+//! The admin API: readiness, metrics, and what the operator's verbs show and change.
 //!
-//! Everything here reads; nothing changes anything. It listens on loopback
-//! unless the configuration says otherwise.
+//! ```text
+//! request ─ access: who may? ─▶ handlers, dump ─ views, control ─▶ what is so
+//!               │                verbs ─ decide ─▶ Change ─▶ control state
+//!               └──────────────▶ audit ◀─┘
+//! ```
+//!
+//! It listens on loopback unless the configuration says otherwise. What reads is open
+//! there; what changes something needs the admin token, and is written to the audit log.
 
+mod access;
+mod audit;
+mod control;
+mod decide;
 mod dump;
 mod handlers;
+mod verbs;
 mod views;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
 use axum::Router;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
 use mainstem_aggregate::Published;
 use mainstem_xds::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use self::audit::{Audit, Record};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::xds::Source;
@@ -52,6 +68,23 @@ pub struct App {
     pub started: SystemTime,
     /// Where proxies are served.
     pub xds_address: watch::Receiver<String>,
+    /// Where changes are written down.
+    pub audit: Arc<Audit>,
+}
+
+impl App {
+    /// Writes an attempt down that comes to nothing.
+    fn audit(&self, record: Record) {
+        if let Err(error) = self.try_audit(record) {
+            warn!(%error, "the audit log cannot be written");
+        }
+    }
+
+    /// Writes an attempt down; fails when the audit log cannot be written.
+    fn try_audit(&self, record: Record) -> std::io::Result<()> {
+        let file = self.current.borrow().config.admin.audit_file.clone();
+        self.audit.write(file.as_deref(), record)
+    }
 }
 
 /// The API's paths. `/debug/…` are those of Istio whose meaning is the same.
@@ -67,6 +100,12 @@ pub fn router(app: App, metrics: Metrics) -> Router {
         .route("/api/v1/endpoints", get(handlers::endpoints))
         .route("/api/v1/proxies", get(handlers::proxies))
         .route("/api/v1/conflicts", get(handlers::conflicts))
+        .route("/api/v1/control", get(handlers::control))
+        .route("/api/v1/release", post(verbs::release))
+        .route("/api/v1/freeze", post(verbs::freeze))
+        .route("/api/v1/unfreeze", post(verbs::unfreeze))
+        .route("/api/v1/drain", post(verbs::drain))
+        .route("/api/v1/undrain", post(verbs::undrain))
         .route("/api/v1/config", get(handlers::config))
         .route("/api/v1/config_dump", get(dump::config_dump))
         .route("/debug/registryz", get(handlers::services))
@@ -74,6 +113,8 @@ pub fn router(app: App, metrics: Metrics) -> Router {
         .route("/debug/syncz", get(handlers::proxies))
         .route("/debug/config_dump", get(dump::config_dump))
         .fallback(handlers::unknown)
+        .layer(DefaultBodyLimit::max(64 << 10))
+        .layer(middleware::from_fn_with_state(app.clone(), access::guard))
         .with_state(app)
 }
 
@@ -86,7 +127,8 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    axum::serve(listener, router)
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
         .context("serving the admin API")

@@ -3,12 +3,17 @@
 //! Times are RFC 3339 in UTC. Lists are in order of names. Fields without a value
 //! are left out.
 
+mod control;
+
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use control::{Control, ControlStore, Decided, Decision, Drain, Freeze, Release, Undrain};
+
 /// `/api/v1/status`: how the control plane is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The program's version.
@@ -43,10 +48,15 @@ pub struct Status {
     pub resources: usize,
     /// The configuration.
     pub configuration: Configuration,
+    /// Decisions in force, by kind: `hold`, `release`, `freeze`, `track`, `drain`.
+    #[serde(default)]
+    pub decisions: BTreeMap<String, usize>,
+    /// Where those are kept, and whether that works.
+    pub control_store: ControlStore,
 }
 
 /// Which configuration is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Configuration {
     /// Its file, if there is one.
@@ -60,7 +70,7 @@ pub struct Configuration {
 }
 
 /// `/api/v1/registries`: one registry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Registry {
     /// `type/cluster`.
@@ -100,6 +110,9 @@ pub struct Registry {
     /// What is held, by service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Hold>,
+    /// What else was decided of it or its services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     /// How many workloads it brings.
     pub workloads: usize,
     /// Its objects that could not be understood.
@@ -112,7 +125,7 @@ pub struct Registry {
 }
 
 /// Endpoints of one service that are held though their registry withdrew them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
     /// The service's host name.
@@ -130,7 +143,7 @@ pub struct Hold {
 }
 
 /// A registry's last good state on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastGood {
     /// When it was last written, by this process.
@@ -144,7 +157,7 @@ pub struct LastGood {
 }
 
 /// A failure in the past.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastError {
     /// When.
     pub at: String,
@@ -153,7 +166,7 @@ pub struct LastError {
 }
 
 /// An object that could not be understood.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejected {
     /// Its kind.
     pub kind: String,
@@ -164,7 +177,7 @@ pub struct Rejected {
 }
 
 /// `/api/v1/services`: one merged service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
     /// Its host name.
@@ -197,7 +210,7 @@ pub struct Service {
 }
 
 /// A service port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Port {
     /// Its number.
     pub number: u16,
@@ -208,7 +221,7 @@ pub struct Port {
 }
 
 /// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// The registry.
     pub registry: String,
@@ -221,7 +234,7 @@ pub struct Origin {
 }
 
 /// `/api/v1/endpoints`: the endpoints of one service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceEndpoints {
     /// The service's host name.
     pub hostname: String,
@@ -232,7 +245,7 @@ pub struct ServiceEndpoints {
 }
 
 /// One endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// The service port.
@@ -280,7 +293,7 @@ pub struct Endpoint {
 }
 
 /// `/api/v1/proxies`: one connected client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proxy {
     /// Its node id.
@@ -306,12 +319,24 @@ pub struct Proxy {
     pub protocol: String,
     /// Since when it is connected.
     pub since: String,
+    /// The frozen group that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<Track>,
     /// By type of resource, in the order in which it asked.
     pub types: Vec<ProxyType>,
 }
 
+/// A frozen group of proxies, as this replica has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Track {
+    /// Who belongs to it.
+    pub proxies: String,
+    /// The time of the snapshot that they keep.
+    pub since: String,
+}
+
 /// A proven identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     /// By what: `certificate`, `kubernetes` or `oidc`.
     pub method: String,
@@ -320,7 +345,7 @@ pub struct Identity {
 }
 
 /// One type of resource of one client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyType {
     /// `CDS`, `EDS`, `LDS`, `RDS`, …
@@ -348,7 +373,7 @@ pub struct ProxyType {
 }
 
 /// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nack {
     /// When.
     pub at: String,
@@ -360,7 +385,7 @@ pub struct Nack {
 }
 
 /// `/api/v1/conflicts`: one disagreement between registries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Conflict {
     /// The service's host name.
     pub hostname: String,
@@ -378,7 +403,7 @@ pub struct Conflict {
 }
 
 /// What the API answers when it cannot answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// Why.
     pub error: String,

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod client;
+mod control;
 mod output;
 mod tables;
 mod validate;
@@ -69,6 +70,18 @@ enum Command {
     },
     /// List where registries disagree, and who won
     Conflicts(Ask),
+    /// List what the guard and operators decided: holds, freezes, drains
+    Control(Ask),
+    /// End what the withdrawal guard holds, at once
+    Release(control::Release),
+    /// Keep the members of a registry or service, or what a group of proxies has
+    Freeze(control::Freeze),
+    /// End a freeze
+    Unfreeze(control::Unfreeze),
+    /// Take traffic away from a registry's endpoints, at once or over a time
+    Drain(control::Drain),
+    /// Give a drained registry its traffic back, at once or over a time
+    Undrain(control::Undrain),
     /// Show what a proxy is told, or the configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -187,6 +200,12 @@ impl Command {
             Self::Conflicts(ask) => {
                 ask.show::<Vec<api::Conflict>>("conflicts", &[], |all| tables::conflicts(all)).await
             }
+            Self::Control(ask) => ask.show("control", &[], tables::control).await,
+            Self::Release(release) => release.run().await,
+            Self::Freeze(freeze) => freeze.run().await,
+            Self::Unfreeze(unfreeze) => unfreeze.run().await,
+            Self::Drain(drain) => drain.run().await,
+            Self::Undrain(undrain) => undrain.run().await,
             Self::Config(ConfigCommand::Show(ask)) => ask.document("config", &[]).await,
             Self::Config(ConfigCommand::Dump { proxy, kind, name, ask }) => {
                 let query = [

@@ -13,6 +13,7 @@
 //! - What is misspelt, twice there or out of range is an error, never a default.
 
 mod addresses;
+mod control;
 mod decode;
 mod environment;
 mod policies;
@@ -35,6 +36,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use addresses::ListenAddress;
+pub use control::{ConsulControl, ControlConfig, KubernetesControl, StoreKind};
 pub use provider::{AdapterConfig, PROVIDERS, Provider};
 pub use read::{Input, Loaded, looks_like_config};
 pub use registry::{Common, RegistryConfig};
@@ -62,6 +64,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// What is kept on disk.
     pub state: StateConfig,
+    /// Where decisions are kept that replicas share.
+    pub control: ControlConfig,
     /// Settings of the whole mesh.
     #[schemars(skip)]
     pub mesh: MeshSettings,
@@ -82,11 +86,18 @@ pub struct Config {
 pub struct AdminConfig {
     /// Address and port of the admin API, readiness and metrics. Default: `127.0.0.1:15014`.
     pub address: ListenAddress,
+    /// A file with the tokens of those who may change something: each line is a token,
+    /// or `NAME:TOKEN`. Read anew for each change. Default: nobody may.
+    pub token_file: Option<PathBuf>,
+    /// The file to which each attempt to change something is appended, as a line of JSON.
+    /// Default: only the program's own log.
+    pub audit_file: Option<PathBuf>,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: ListenAddress::loopback(15014) }
+        let address = ListenAddress::loopback(15014);
+        Self { address, token_file: None, audit_file: None }
     }
 }
 

@@ -92,6 +92,9 @@ impl Followers {
         if config.admin.address != before.admin.address {
             warn!("admin.address takes effect after a restart");
         }
+        if config.control != before.control {
+            warn!("control takes effect after a restart");
+        }
         // The aggregate first: what a new registry brings is then wanted already.
         self.aggregate.send_replace(config.aggregate());
         self.plan.send_replace(plan(&config));

@@ -12,7 +12,7 @@
 //! - Every task is supervised: a core task that ends early stops the process,
 //!   an adapter that does is restarted and its registry says so.
 //! - A configuration is used as a whole or not at all, at the start and later.
-//! - The admin API only reads.
+//! - The admin API changes nothing but control state, for who has the admin token.
 
 pub mod admin;
 pub mod api;
@@ -20,6 +20,7 @@ pub mod authentication;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+mod control_store;
 pub mod listeners;
 pub mod metrics;
 pub mod registries;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use mainstem_aggregate::FileStore;
 use mainstem_translate::Settings;
 use mainstem_xds::{Clients, Server, ServerConfig};
 use tokio::net::TcpListener;
@@ -18,7 +17,7 @@ use crate::listeners::Listeners;
 use crate::metrics::{AuthMetrics, Metrics, Pushes};
 use crate::supervise::Supervisor;
 use crate::xds::Source;
-use crate::{registries, shutdown};
+use crate::{control_store, registries, shutdown};
 
 /// Runs the control plane until a signal ends it.
 ///
@@ -46,8 +45,8 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
 
     // One snapshot.
     let (mut publisher, published) = mainstem_aggregate::channel();
-    if let Some(directory) = &config.state.directory {
-        publisher = publisher.with_store(Arc::new(FileStore::new(directory)));
+    if let Some(store) = control_store::of(&config) {
+        publisher = publisher.with_store(store);
     }
     let merge = followers.aggregate.subscribe();
     let aggregate = mainstem_aggregate::run(receiver, merge, publisher, shutdown.clone());
@@ -75,8 +74,15 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
 
     // Operators.
     let current = followers.current.subscribe();
-    let app =
-        App { current, published, source, clients, started, xds_address: xds_address.clone() };
+    let app = App {
+        current,
+        published,
+        source,
+        clients,
+        started,
+        xds_address: xds_address.clone(),
+        audit: Arc::default(),
+    };
     let router = admin::router(app.clone(), Metrics::new(app, &pushes, &auth));
     tasks.spawn("admin", admin::serve(admin, router, shutdown.clone()));
     tasks.spawn("configuration", followers.follow(shutdown.clone()));

@@ -3,6 +3,7 @@
 //! ```text
 //!  Snapshots ─ follow ─▶ Scopes::update ─ who is told something else ─▶ wakes their streams
 //!  stream ─ connect ─▶ node ─▶ Proxy ─▶ Scopes::attach ─▶ View (one Moment at a time)
+//!  control state ─ tracks ─▶ frozen groups of proxies: Scopes that never move on
 //! ```
 //!
 //! Invariants:
@@ -12,23 +13,25 @@
 //!   answered: an answer that lacks a registry would take its endpoints away.
 
 mod node;
+mod tracks;
 mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use mainstem_aggregate::{Published, Readiness, Snapshots};
+use mainstem_aggregate::{Published, Readiness, Shared as Controlled, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
 use mainstem_proto::envoy::config::core::v3::Node;
-use mainstem_translate::{Attached, Counts, Scopes, Settings};
+use mainstem_translate::{Counts, Scopes, Settings};
 use mainstem_xds::{Client, Refusal, ResourceSource, ResourceView};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use node::proxy;
+use tracks::Tracks;
 use view::View;
 
 /// The resources of all proxies, out of the newest snapshot. Clones are the same source.
@@ -39,7 +42,9 @@ pub struct Source {
 
 struct Shared {
     scopes: Scopes,
+    tracks: Tracks,
     snapshots: Snapshots,
+    control: watch::Receiver<Controlled>,
     readiness: Readiness,
     /// Whether the scopes hold a snapshot that is worth serving.
     ready: AtomicBool,
@@ -69,8 +74,10 @@ impl Source {
     /// that name none.
     pub fn new(published: &Published, settings: Settings, cluster: ClusterId) -> Self {
         let shared = Shared {
+            tracks: Tracks::new(settings.clone()),
             scopes: Scopes::new(settings, published.snapshots.load()),
             snapshots: published.snapshots.clone(),
+            control: published.control.shared().clone(),
             readiness: published.readiness.clone(),
             ready: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
@@ -86,6 +93,7 @@ impl Source {
     pub async fn follow(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut snapshots = self.shared.snapshots.clone();
         let mut readiness = self.shared.readiness.clone();
+        let mut control = self.shared.control.clone();
         let mut ready = false;
         loop {
             tokio::select! {
@@ -95,8 +103,16 @@ impl Source {
                     anyhow::ensure!(opened, "the aggregate ended");
                     ready = true;
                     self.update();
+                    self.follow_tracks();
                     self.shared.ready.store(true, Ordering::Release);
                     self.wake_all();
+                }
+                // Who is frozen is known before anything newer is told.
+                Ok(()) = control.changed() => {
+                    control.mark_unchanged();
+                    if ready && self.follow_tracks() {
+                        self.wake_all();
+                    }
                 }
                 changed = snapshots.changed() => {
                     changed?;
@@ -132,6 +148,18 @@ impl Source {
         *self.shared.cluster.write() = cluster;
     }
 
+    /// Since when the track is held here that a proxy is on, if it is on one.
+    pub fn track(&self, proxy: &mainstem_model::Proxy) -> Option<(String, SystemTime)> {
+        let held = self.shared.tracks.of(proxy)?;
+        Some((held.group().to_string(), held.begun()))
+    }
+
+    /// Takes over which groups of proxies are frozen; whether that changed.
+    fn follow_tracks(&self) -> bool {
+        let state = self.shared.control.borrow().state.clone();
+        self.shared.tracks.follow(&state, || self.shared.scopes.snapshot())
+    }
+
     fn update(&self) {
         let at = Instant::now();
         let snapshot: Arc<Snapshot> = self.shared.snapshots.load();
@@ -153,10 +181,7 @@ impl Source {
 impl ResourceSource for Source {
     fn connect(&self, client: &Arc<Client>) -> Result<Box<dyn ResourceView>, Refusal> {
         let proxy = self.proxy(client)?;
-        let attached: Arc<Attached> = self.shared.scopes.attach(proxy);
-        let wake = Arc::new(Wake::default());
-        self.shared.wakes.lock().insert(attached.id(), wake.clone());
-        Ok(Box::new(View::new(self.shared.clone(), attached, wake)))
+        Ok(Box::new(View::new(self.shared.clone(), proxy)))
     }
 }
 

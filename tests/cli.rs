@@ -154,7 +154,7 @@ fn the_schema_knows_every_kind_of_registry() {
     let schema: Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
     let kinds = schema["properties"]["registries"]["items"]["oneOf"].as_array().unwrap();
     let titles: Vec<_> = kinds.iter().map(|kind| kind["title"].as_str().unwrap()).collect();
-    assert_eq!(titles, ["consul", "file", "kubernetes"]);
+    assert_eq!(titles, ["consul", "file", "kubernetes", "mcp"]);
     for kind in kinds {
         for setting in ["type", "cluster", "hosts", "joins", "deadline"] {
             assert!(kind["properties"].get(setting).is_some(), "{setting} of {kind}");

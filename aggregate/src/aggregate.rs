@@ -1,6 +1,7 @@
 //! All registries, and the snapshot that follows from them.
 
 mod guarded;
+mod steered;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use mainstem_model::{
 use mainstem_registry::Batch;
 use rustc_hash::FxHashMap;
 
+use crate::control::Hold;
 use crate::dirty::Dirty;
 use crate::freshness::ExpiryAction;
 use crate::guard::History;
@@ -39,6 +41,8 @@ pub struct Aggregate {
     expired: BTreeSet<RegistryId>,
     /// Control state: what the guard and operators decided.
     holds: Holds,
+    /// How much of their weight drained registries have, in percent.
+    shares: BTreeMap<RegistryId, u8>,
     /// What guarded registries lost lately.
     histories: BTreeMap<RegistryId, History>,
     snapshot: Arc<Snapshot>,
@@ -103,6 +107,7 @@ impl Aggregate {
                 held.values.keys().iter().for_each(|key| dirty.mark(key, true));
             }
             self.holds.keys(None).for_each(|key| dirty.mark(&key, true));
+            self.holds.all_frozen_keys().for_each(|key| dirty.mark(&key, true));
             self.rules = rules;
         }
         self.config = config;
@@ -137,6 +142,7 @@ impl Aggregate {
                 held.values.keys().iter().for_each(|key| dirty.mark(key, true));
             }
             self.holds.keys(Some(id)).for_each(|key| dirty.mark(&key, true));
+            self.holds.frozen_keys(id).for_each(|key| dirty.mark(&key, true));
         }
         self.expired = expired;
         dirty
@@ -233,6 +239,7 @@ impl Aggregate {
                 registry,
                 service: said.service.as_ref(),
                 endpoints: said.endpoints.as_ref(),
+                share: self.share(&registry.id),
             })
             .collect();
         let mut merged = merge_service(self.rules.policy(key), key, &contributions);
@@ -242,20 +249,28 @@ impl Aggregate {
         merged
     }
 
-    /// What a registry contributes to a service: what it said, after what expiry
-    /// and holds make of it.
+    /// What a registry contributes to a service: what it said, after what freezes,
+    /// holds, expiry and a drain to nothing make of it.
     fn said(&self, registry: &RegistryRules, key: &ServiceKey) -> Option<Cow<'_, Said>> {
-        let said = self.held.get(&registry.id).and_then(|held| held.values.said(key));
-        let said = match (said, self.holds.state.held(&registry.id, key)) {
-            (said, Some(hold)) => Cow::Owned(guarded::with_held(said, hold)),
-            (Some(said), None) => Cow::Borrowed(said),
-            (None, None) => return None,
+        let (id, state) = (&registry.id, &self.holds.state);
+        let said = self.held.get(id).and_then(|held| held.values.said(key)).map(Cow::Borrowed);
+        let frozen = state.frozen(id, key);
+        let said = match frozen {
+            Some(frozen) => steered::with_frozen(said.as_deref(), frozen).map(Cow::Owned),
+            None => said,
         };
+        // A frozen service loses nothing, so that only what was held before is held.
+        let before = |hold: &&Arc<Hold>| frozen.is_none_or(|frozen| hold.since < frozen.since);
+        let said = match state.held(id, key).filter(before) {
+            Some(hold) => Cow::Owned(guarded::with_held(said.as_deref(), hold)),
+            None => said?,
+        };
+        let expired = self.expired.contains(id);
         match registry.expiry {
-            _ if !self.expired.contains(&registry.id) => Some(said),
-            ExpiryAction::Keep => Some(said),
-            ExpiryAction::Degrade => Some(Cow::Owned(said.as_last_resort())),
-            ExpiryAction::Remove => None,
+            ExpiryAction::Remove if expired => None,
+            ExpiryAction::Degrade if expired => Some(Cow::Owned(said.as_last_resort())),
+            _ if self.share(id) == 0 => Some(Cow::Owned(said.as_last_resort())),
+            _ => Some(said),
         }
     }
 

@@ -53,8 +53,8 @@ pub use aggregate::{Aggregate, Heard, Publication};
 pub use conflict_times::ConflictTimes;
 pub use control::{
     Answer, Cause, Change, Control, ControlState, ControlStore, Drain, EndpointId, EntryName,
-    FileStore, Freeze, Hold, HoldKey, InvalidEntry, Moment, Release, Scope, Shared, StoreError,
-    Stored, StoredEntry, Write,
+    FileStore, Freeze, Frozen, Hold, HoldKey, InvalidEntry, InvalidGroup, Moment, ProxyGroup,
+    Release, Scope, Shared, StoreError, StoreStatus, Stored, StoredEntry, Track, Write,
 };
 pub use dirty::Dirty;
 pub use freshness::{Expiry, ExpiryAction};

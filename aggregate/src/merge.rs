@@ -10,8 +10,8 @@
 //!    number and addresses by cluster; of all, service accounts within their
 //!    trust domain. Everything else comes from the winner, except fields for
 //!    which the policy names another order.
-//! 4. Endpoints of all that take part are shared as the policy says, and united
-//!    by key, each with its origins in the order of registries and its fields
+//! 4. Endpoints of all that take part are shared as the policy says, weighted as
+//!    drains say, and united by key, each with its origins in the order of registries and its fields
 //!    from the first of them.
 //!
 //! Pure: equal contributions in equal order give an equal result, and what one
@@ -39,6 +39,8 @@ pub struct Contribution<'a> {
     pub service: Option<&'a Arc<Service>>,
     /// Its endpoints of the service.
     pub endpoints: Option<&'a Arc<EndpointSet>>,
+    /// How much of their weight they have, in percent; a drained registry's goes down.
+    pub share: u8,
 }
 
 /// A service as the snapshot has it.

@@ -305,6 +305,13 @@ impl Loop {
         next.map(|at| self.clock.moment(at))
     }
 
+    /// Takes over how far drains are; returns when the next one moves.
+    fn steer(&mut self, now: Instant) -> Option<Instant> {
+        let (dirty, next) = self.aggregate.steer(self.clock.at(now));
+        self.add(dirty, now);
+        next.map(|at| self.clock.moment(at))
+    }
+
     /// Has what changed written to disk, where that is due.
     fn save(&mut self, now: Instant) {
         let (aggregate, statuses) = (&self.aggregate, &self.publisher.statuses);
@@ -353,13 +360,14 @@ impl Loop {
             self.publisher.gate.open();
         }
         let expires = self.expire(now);
+        let steers = self.steer(now);
         match self.schedule.due(&self.pending, now) {
             Due::Nothing => {}
             due => self.publish(due, now),
         }
         self.save(now);
         let next = self.schedule.next(&self.pending).into_iter().chain(awaited);
-        next.chain(expires).chain(self.saver.next()).min()
+        next.chain(expires).chain(steers).chain(self.saver.next()).min()
     }
 
     fn awaited(&mut self, now: Instant) -> Option<Instant> {

@@ -1,6 +1,7 @@
 //! One function per path.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
@@ -8,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use mainstem_model::{Hostname, ServiceKey};
 use serde::{Deserialize, Serialize};
 
-use super::{App, views};
+use super::{App, control, views};
 use crate::api;
 use crate::metrics::Metrics;
 
@@ -105,7 +106,7 @@ pub async fn endpoints(State(app): State<App>, Query(filter): Query<Filter>) -> 
 pub async fn proxies(State(app): State<App>) -> Response {
     let connected = app.clients.all();
     let views = connected.iter().map(|connected| {
-        views::proxy(connected.status(), app.source.proxy(connected.client()).ok())
+        views::proxy(&app, connected.status(), app.source.proxy(connected.client()).ok())
     });
     json(&views.collect::<Vec<_>>())
 }
@@ -116,6 +117,12 @@ pub async fn conflicts(State(app): State<App>) -> Response {
     json(&views)
 }
 
+/// What the guard and operators decided.
+pub async fn control(State(app): State<App>) -> Response {
+    let shared = app.published.control.shared().borrow().clone();
+    json(&control::control(&shared, SystemTime::now().into()))
+}
+
 /// The configuration in force; secrets are not shown.
 pub async fn config(State(app): State<App>) -> Response {
     let config = app.current.borrow().config.clone();
@@ -124,6 +131,7 @@ pub async fn config(State(app): State<App>) -> Response {
 
 pub async fn unknown(uri: Uri) -> Response {
     let known = "/live, /ready, /metrics and /api/v1/{status,registries,services,endpoints,\
-                 proxies,conflicts,config,config_dump}";
+                 proxies,conflicts,control,config,config_dump}, and by POST \
+                 /api/v1/{release,freeze,unfreeze,drain,undrain}";
     failure(StatusCode::NOT_FOUND, format!("there is no {}; known are {known}", uri.path()))
 }

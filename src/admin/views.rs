@@ -7,7 +7,7 @@ use mainstem_xds::ClientStatus;
 use mainstem_xds::clients::{Protocol, SyncState, TypeStatus};
 use serde::Serialize;
 
-use super::App;
+use super::{App, control};
 use crate::api;
 
 /// A moment as RFC 3339.
@@ -45,6 +45,11 @@ pub fn status(app: &App) -> api::Status {
     let restored = snapshot.registries().iter().filter(|(_, state)| state.restored);
     let counts = app.source.counts();
     let current = app.current.borrow();
+    let shared = app.published.control.shared().borrow().clone();
+    let mut decisions = std::collections::BTreeMap::new();
+    for decision in control::decisions(&shared.state, SystemTime::now().into()) {
+        *decisions.entry(decision.kind).or_default() += 1;
+    }
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: current.config.cluster.to_string(),
@@ -65,6 +70,8 @@ pub fn status(app: &App) -> api::Status {
             since: time(current.since),
             error: current.error.clone(),
         },
+        decisions,
+        control_store: control::store(&shared.store),
     }
 }
 
@@ -72,7 +79,8 @@ pub fn status(app: &App) -> api::Status {
 pub fn registries(app: &App) -> Vec<api::Registry> {
     let snapshot = app.published.snapshots.load();
     let statuses = app.published.statuses.all();
-    let control = app.published.control.shared().borrow().state.clone();
+    let in_force = app.published.control.shared().borrow().state.clone();
+    let decisions = control::decisions(&in_force, SystemTime::now().into());
     let current = app.current.borrow();
     let mut configured: Vec<_> = current.config.registries.iter().collect();
     configured.sort_by(|a, b| a.id.cmp(&b.id));
@@ -81,7 +89,9 @@ pub fn registries(app: &App) -> Vec<api::Registry> {
         let state = snapshot.registries().get(&config.id).unwrap_or(&unknown);
         let mut view = registry(config, state, statuses.get(&config.id));
         view.last_good = view.last_good.filter(|_| current.config.state.directory.is_some());
-        view.holds = holds(&control, &config.id);
+        view.holds = holds(&in_force, &config.id);
+        let own = decisions.iter().filter(|d| d.registry.as_deref() == Some(&*view.name));
+        view.decisions = own.filter(|d| d.kind != "hold").cloned().collect();
         view
     };
     configured.into_iter().map(view).collect()
@@ -136,6 +146,7 @@ fn registry(
         endpoints: state.endpoints,
         held: state.held,
         holds: Vec::new(),
+        decisions: Vec::new(),
         workloads: state.workloads,
         rejected: rejected.collect(),
         last_good: status.map(|status| api::LastGood {
@@ -222,8 +233,9 @@ fn kind_of(proxy: &model::Proxy) -> String {
 }
 
 /// A connected client; what its node says beyond its id comes from `proxy`.
-pub fn proxy(status: ClientStatus, proxy: Option<model::Proxy>) -> api::Proxy {
+pub fn proxy(app: &App, status: ClientStatus, proxy: Option<model::Proxy>) -> api::Proxy {
     let known = proxy.as_ref();
+    let track = known.and_then(|proxy| app.source.track(proxy));
     api::Proxy {
         stream: status.stream,
         name: known.map(|p| format!("{}.{}", p.name, p.namespace)).unwrap_or_default(),
@@ -240,6 +252,7 @@ pub fn proxy(status: ClientStatus, proxy: Option<model::Proxy>) -> api::Proxy {
             Protocol::Delta => "delta".to_owned(),
         },
         since: time(status.since),
+        track: track.map(|(proxies, since)| api::Track { proxies, since: time(since) }),
         types: status.types.into_iter().map(proxy_type).collect(),
         id: status.node,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use serde::Serialize;
 
 use crate::api::Failure;
 
@@ -36,17 +37,41 @@ impl Admin {
     /// # Errors
     /// When nobody answers, or the answer is a failure; both say what to do.
     pub async fn get(&self, what: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
-        let url = format!("{}/api/v1/{what}", self.base);
         let given: Vec<_> =
             query.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
-        let response = self.http.get(&url).query(&given).send().await.map_err(|error| {
+        self.answer(self.http.get(self.url(what)).query(&given)).await
+    }
+
+    /// What `/api/v1/WHAT` answers to a request to change something.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), or when the caller may not.
+    pub async fn post(
+        &self,
+        what: &str,
+        body: &impl Serialize,
+        token: Option<&str>,
+    ) -> anyhow::Result<String> {
+        let mut request = self.http.post(self.url(what)).json(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        self.answer(request).await
+    }
+
+    fn url(&self, what: &str) -> String {
+        format!("{}/api/v1/{what}", self.base)
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<String> {
+        let response = request.send().await.map_err(|error| {
             let cause = root_cause(&error);
             anyhow!(
                 "asking {}: {cause}\n  help: is `mainstem serve` running? Name its admin address with --admin ADDRESS",
                 self.base
             )
         })?;
-        let status = response.status();
+        let (status, url) = (response.status(), response.url().clone());
         let text = response.text().await.with_context(|| format!("reading {url}"))?;
         if !status.is_success() {
             match serde_json::from_str::<Failure>(&text) {

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::api::{
-    Conflict, Endpoint, Origin, Proxy, ProxyType, Registry, Service, ServiceEndpoints, Status,
+    Conflict, Control, ControlStore, Decided, Decision, Endpoint, Origin, Proxy, ProxyType,
+    Registry, Service, ServiceEndpoints, Status,
 };
 
 /// A table without lines, as wide as the terminal or, in a pipe, as its content.
@@ -78,6 +79,7 @@ pub fn status(status: &Status) -> String {
         ("registries", states.collect::<Vec<_>>().join(", ")),
         ("services", status.services.to_string()),
         ("conflicts", status.conflicts.to_string()),
+        ("decisions", counted(&status.decisions)),
         ("proxies", format!("{} in {} groups", status.proxies, status.proxy_groups)),
         ("resources", status.resources.to_string()),
         ("snapshot", status.generation.to_string()),
@@ -91,6 +93,112 @@ pub fn status(status: &Status) -> String {
     }
     if let Some(error) = &configuration.error {
         let _ = write!(text, "\nA newer configuration cannot be used:\n{error}\n");
+    }
+    text + &troubles(&status.control_store)
+}
+
+/// `2 hold, 1 drain`.
+fn counted(counts: &std::collections::BTreeMap<String, usize>) -> String {
+    let each = counts.iter().map(|(kind, count)| format!("{count} {kind}"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with the store of the control state.
+fn troubles(store: &ControlStore) -> String {
+    let mut text = String::new();
+    if let Some(error) = &store.error {
+        let since = store.failed_since.as_deref().map(age).unwrap_or_default();
+        let _ = write!(
+            text,
+            "\nControl state is not shared since {since}, {} changes wait: {error}\n",
+            store.waiting
+        );
+    }
+    if store.local > 0 {
+        let _ = write!(
+            text,
+            "\n{} entries of the control state are too large for its store: other replicas do \
+             not know them\n",
+            store.local
+        );
+    }
+    for problem in &store.invalid {
+        let _ = write!(text, "\n{problem}\n");
+    }
+    text
+}
+
+/// `mainstem control`.
+pub fn control(control: &Control) -> String {
+    let place = control.store.place.as_deref().unwrap_or("this process alone");
+    format!("kept in {place}\n\n{}{}", decisions(&control.decisions), troubles(&control.store))
+}
+
+/// What a verb that changes something answers.
+pub fn decided(decided: &Decided) -> String {
+    let mut text = String::new();
+    if !decided.begun.is_empty() {
+        let _ = write!(text, "in force\n{}", decisions(&decided.begun));
+    }
+    if !decided.ended.is_empty() {
+        let _ = write!(text, "ended\n{}", decisions(&decided.ended));
+    }
+    text + &troubles(&decided.store)
+}
+
+fn decisions(all: &[Decision]) -> String {
+    let mut table = table(&["KIND", "TARGET", "SINCE", "UNTIL", "DETAIL", "REASON"]);
+    for decision in all {
+        table.add_row([
+            decision.kind.clone(),
+            target(decision),
+            age(&decision.since),
+            decision.until.clone(),
+            or_dash(&detail(decision)).to_owned(),
+            or_dash(&decision.reason).to_owned(),
+        ]);
+    }
+    finish(table)
+}
+
+fn target(decision: &Decision) -> String {
+    let service = decision.namespace.as_ref().zip(decision.hostname.as_ref());
+    let service = service.map(|(namespace, host)| format!("{namespace}/{host}"));
+    let proxies = decision.proxies.as_ref().map(|group| format!("proxies {group}"));
+    let parts = [decision.registry.clone(), service, proxies];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+fn detail(decision: &Decision) -> String {
+    match decision {
+        Decision { endpoints: Some(count), .. } => format!("{count} endpoints"),
+        Decision { services: Some(count), .. } => format!("{count} services changed since"),
+        Decision { share: Some(now), target_share: Some(to), .. } if now == to => {
+            format!("{now}% of its weight")
+        }
+        Decision { share: Some(now), target_share: Some(to), .. } => {
+            format!("{now}% of its weight, going to {to}%")
+        }
+        _ => String::new(),
+    }
+}
+
+/// `release` and the like of one registry, as lines under the table of registries.
+fn lines(registry: &str, all: &[Decision]) -> String {
+    let mut text = String::new();
+    for decision in all {
+        let about = target(decision);
+        let about = about.strip_prefix(registry).unwrap_or(&about).trim();
+        let about = if about.is_empty() { String::new() } else { format!(" {about}") };
+        let detail = detail(decision);
+        let reason = if decision.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", decision.reason)
+        };
+        let (kind, until) = (&decision.kind, &decision.until);
+        let _ = write!(text, "\n{registry}: {kind}{about} until {until}");
+        let _ = writeln!(text, "{}{detail}{reason}", if detail.is_empty() { "" } else { ", " });
     }
     text
 }
@@ -145,6 +253,7 @@ pub fn registries(all: &[Registry]) -> String {
                 "\n{name} withdrew {endpoints} endpoints of {service}: held until {until}\n"
             );
         }
+        text += &lines(&registry.name, &registry.decisions);
         for rejected in &registry.rejected {
             let (kind, name, reason) = (&rejected.kind, &rejected.name, &rejected.reason);
             let _ = write!(text, "\n{} rejects {kind} {name}: {reason}\n", registry.name);
@@ -243,6 +352,10 @@ pub fn proxies(all: &[Proxy]) -> String {
         table.add_row(row.into_iter().chain([age(&proxy.since), proxy.agent.clone()]));
     }
     let mut text = finish(table);
+    for (proxy, track) in all.iter().filter_map(|p| Some((p, p.track.as_ref()?))) {
+        let (name, group, since) = (&proxy.name, &track.proxies, &track.since);
+        let _ = write!(text, "\n{name} is frozen with {group}: it keeps what was so at {since}\n");
+    }
     for (proxy, of) in all.iter().flat_map(|p| p.types.iter().map(move |of| (p, of))) {
         if let Some(refusal) = refusal(of) {
             let _ = write!(text, "\n{} rejected {}: {refusal}\n", proxy.name, of.kind);

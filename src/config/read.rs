@@ -140,12 +140,19 @@ impl Reading {
         let cluster = self.cluster(&mut root);
         let xds_node = root.get("xds").cloned();
         let xds = xds::read(&mut root, &around, &mut self.problems);
+        if let Some(admin) = root.get_mut("admin") {
+            ["tokenFile", "auditFile"].iter().for_each(|name| around.absolute(admin, name));
+        }
         let admin = self.section(&mut root, "admin");
         let publish = self.section(&mut root, "publish");
         if let Some(state) = root.get_mut("state") {
             around.absolute(state, "directory");
         }
         let state = self.section(&mut root, "state");
+        if let Some(control) = root.get_mut("control") {
+            CONTROL_PATHS.iter().for_each(|name| around.absolute(control, name));
+        }
+        let control = self.section(&mut root, "control");
         self.nothing_left(&root);
         let mut config = Config {
             cluster: cluster?,
@@ -153,6 +160,7 @@ impl Reading {
             admin: admin?,
             publish: publish?,
             state: state?,
+            control: control?,
             mesh,
             registries,
             policies: policies.into_iter().map(|(policy, _)| policy).collect(),
@@ -303,6 +311,9 @@ impl Reading {
             let problem = Problem::new(&Place::Unknown, message);
             self.problems.push(problem.advise("give one of them another port"));
         }
+        if let Some(problem) = config.control.problem() {
+            self.problems.push(Problem::new(&Place::Unknown, problem));
+        }
         if config.publish.longest < config.publish.quiet {
             let message = "`publish.longest` is shorter than `publish.quiet`";
             self.problems.push(Problem::new(&Place::Unknown, message));
@@ -311,8 +322,17 @@ impl Reading {
 }
 
 /// The settings at the top of a configuration.
-const SETTINGS: [&str; 8] =
-    ["cluster", "xds", "admin", "publish", "state", "mesh", "registries", "policies"];
+const SETTINGS: [&str; 9] =
+    ["cluster", "xds", "admin", "publish", "state", "control", "mesh", "registries", "policies"];
+
+/// Settings of `control` that are paths.
+const CONTROL_PATHS: [&str; 5] = [
+    "kubernetes.kubeconfig",
+    "consul.tokenFile",
+    "consul.tls.ca",
+    "consul.tls.cert",
+    "consul.tls.key",
+];
 
 /// Whether a text is a configuration, rather than documents of a file registry:
 /// some setting stands at its top, also where it cannot be parsed.

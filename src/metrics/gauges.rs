@@ -81,6 +81,7 @@ fn whole(app: &App) -> Vec<Gauge<'static>> {
     let counts = app.source.counts();
     let uptime = app.started.elapsed().unwrap_or_default().as_secs_f64();
     let refused = app.current.borrow().error.is_some();
+    let control = app.published.control.shared().borrow().clone();
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     vec![
         Gauge { name: "pilot_info", help: "The version", values: vec![(version, 1.0)] },
@@ -100,7 +101,22 @@ fn whole(app: &App) -> Vec<Gauge<'static>> {
         one(
             "mainstem_holds",
             "Services of which withdrawn endpoints are held",
-            number(app.published.control.shared().borrow().state.holds.len()),
+            number(control.state.holds.len()),
+        ),
+        one(
+            "mainstem_freezes",
+            "Registries, services and groups of proxies that are frozen",
+            number(control.state.freezes.len() + control.state.tracks.len()),
+        ),
+        one(
+            "mainstem_control_store_failed",
+            "Whether the store of the control state cannot be used",
+            f64::from(u8::from(control.store.error.is_some())),
+        ),
+        one(
+            "mainstem_control_changes_waiting",
+            "Changes of the control state that its store does not have yet",
+            number(control.store.waiting),
         ),
         one(
             "mainstem_conflicts",
@@ -152,7 +168,14 @@ fn of_registries<'a>(
     let broken = |id: &RegistryId, _: &RegistryState| {
         Some(f64::from(u8::from(statuses.get(id)?.last_good.error.is_some())))
     };
+    let control = app.published.control.shared().borrow().state.clone();
+    let share = |id: &RegistryId, _: &RegistryState| Some(f64::from(control.share(id, now.into())));
     let gauges = [
+        (
+            "mainstem_registry_weight_percent",
+            "How much of their weight the registry's endpoints have: less than 100 while drained",
+            each(&share),
+        ),
         (
             "mainstem_registry_lag_seconds",
             "Seconds by which the registry's values may lag behind it: 0 while it is followed",

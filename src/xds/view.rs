@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::future::BoxFuture;
+use mainstem_model::Proxy;
 use mainstem_translate::{Attached, Kind, Moment, Resource as Translated};
 use mainstem_xds::{
     Changes, Lookup, Name, NameSet, Resource, ResourceFailure, ResourceView, SetVersion, TypeUrl,
     Version,
 };
 
+use super::tracks::Held;
 use super::{Shared, Wake};
 
 /// One client's view. Between [`advance`](ResourceView::advance)s it holds the
@@ -19,11 +21,19 @@ use super::{Shared, Wake};
 /// nothing changes that is the one that its whole group holds.
 pub(super) struct View {
     shared: Arc<Shared>,
-    attached: Arc<Attached>,
+    place: Place,
     wake: Arc<Wake>,
     shown: Option<Shown>,
     /// What was asked for while nothing could be answered.
     asked: RefCell<BTreeSet<(TypeUrl, Name)>>,
+}
+
+/// Where a client is attached: to what all follow, or to a track.
+struct Place {
+    attached: Arc<Attached>,
+    track: Option<Arc<Held>>,
+    /// The state of the tracks for which that was found out.
+    version: u64,
 }
 
 struct Shown {
@@ -32,9 +42,46 @@ struct Shown {
     ready: bool,
 }
 
+impl Place {
+    fn of(shared: &Shared, proxy: Proxy) -> Self {
+        // Asked first: tracks read later are at least as new.
+        let version = shared.tracks.version();
+        let track = shared.tracks.of(&proxy);
+        let scopes = track.as_ref().map_or(&shared.scopes, |track| track.scopes());
+        Self { attached: scopes.attach(proxy), track, version }
+    }
+
+    /// Where the client belongs now, if that is elsewhere.
+    fn moved(&mut self, shared: &Shared) -> Option<Self> {
+        let version = shared.tracks.version();
+        if version == self.version {
+            return None;
+        }
+        let proxy = self.attached.proxy();
+        let of = |track: &Option<Arc<Held>>| track.as_ref().map(Arc::as_ptr);
+        if of(&shared.tracks.of(proxy)) == of(&self.track) {
+            self.version = version;
+            return None;
+        }
+        Some(Self::of(shared, Proxy::clone(proxy)))
+    }
+}
+
 impl View {
-    pub(super) fn new(shared: Arc<Shared>, attached: Arc<Attached>, wake: Arc<Wake>) -> Self {
-        Self { shared, attached, wake, shown: None, asked: RefCell::default() }
+    pub(super) fn new(shared: Arc<Shared>, proxy: Proxy) -> Self {
+        let (place, wake) = (Place::of(&shared, proxy), Arc::new(Wake::default()));
+        shared.wakes.lock().insert(place.attached.id(), wake.clone());
+        Self { shared, place, wake, shown: None, asked: RefCell::default() }
+    }
+
+    /// Goes on to a track, or leaves it.
+    fn follow_tracks(&mut self) {
+        if let Some(place) = self.place.moved(&self.shared) {
+            let mut wakes = self.shared.wakes.lock();
+            wakes.remove(&self.place.attached.id());
+            wakes.insert(place.attached.id(), self.wake.clone());
+            self.place = place;
+        }
     }
 
     /// The moment shown, if it may be told.
@@ -45,7 +92,7 @@ impl View {
     /// What is said of a name that means nothing. gRPC takes the mere lack of what
     /// it never had for a delay, and its calls would wait 15 seconds.
     fn absent(&self, name: &str) -> Lookup {
-        let proxy = self.attached.proxy();
+        let proxy = self.place.attached.proxy();
         if !proxy.is_grpc() {
             return Lookup::Absent;
         }
@@ -70,7 +117,7 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        self.shared.wakes.lock().remove(&self.attached.id());
+        self.shared.wakes.lock().remove(&self.place.attached.id());
     }
 }
 
@@ -83,7 +130,8 @@ impl ResourceView for View {
         let since = self.wake.since.lock().take();
         // Asked first: a moment read later is at least as new.
         let ready = self.shared.ready.load(Ordering::Acquire);
-        let moment = self.attached.moment();
+        self.follow_tracks();
+        let moment = self.place.attached.moment();
         let names = match &self.shown {
             None => Vec::new(),
             Some(before) if before.ready => changes(&moment, &before.moment),

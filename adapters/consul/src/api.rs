@@ -20,8 +20,7 @@ pub use wire::{
 
 #[cfg(test)]
 pub(crate) use answer::read_instances;
-#[cfg(test)]
-pub(crate) use client::install_crypto;
+pub(crate) use client::{base_url, install_crypto};
 
 use crate::config::{Consistency, ConsulConfig};
 use crate::credentials::Credentials;

@@ -34,6 +34,7 @@ mod config;
 pub mod convert;
 mod credentials;
 mod index;
+pub mod kv;
 mod pool;
 mod watch;
 

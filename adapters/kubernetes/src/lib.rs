@@ -10,6 +10,7 @@
 //!  watch: follow (one per kind) ─ items ─▶ store ─ touched keys ─▶ convert ─▶ UpdateSender
 //!         probe ────── reachable? ───────▶ condition ──────────────────────▶ UpdateSender
 //!
+//!  entries: ConfigMaps, for replicas that share control state
 //!  tokens: TokenReview, for whoever authenticates clients of this cluster
 //! ```
 //!
@@ -36,6 +37,7 @@ mod api;
 mod check;
 mod config;
 mod convert;
+pub mod entries;
 mod names;
 mod objects;
 mod store;

@@ -11,7 +11,7 @@ use mainstem_model::{
 use mainstem_registry::Batch;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Aggregate;
+use super::{Aggregate, steered};
 use crate::control::{Change, ControlState, EndpointId, Hold, HoldKey, Moment};
 use crate::dirty::Dirty;
 use crate::guard::{self, GuardMode, History, Moves, Rules, Situation, Verdict, serves};
@@ -49,10 +49,21 @@ impl Holds {
         let own = holds.filter(move |key| registry.is_none_or(|id| key.registry == *id));
         own.map(|key| Key::Service(key.service.clone()))
     }
+
+    /// The services of a registry that are kept as they were.
+    pub(super) fn frozen_keys(&self, registry: &RegistryId) -> impl Iterator<Item = Key> {
+        let own = self.state.frozen.keys().filter(move |key| key.registry == *registry);
+        own.map(|key| Key::Service(key.service.clone()))
+    }
+
+    /// Everybody's.
+    pub(super) fn all_frozen_keys(&self) -> impl Iterator<Item = Key> {
+        self.state.frozen.keys().map(|key| Key::Service(key.service.clone()))
+    }
 }
 
 /// What a registry said before a batch.
-enum Before {
+pub(super) enum Before {
     All(Values),
     Some(FxHashMap<ServiceKey, Said>),
 }
@@ -72,7 +83,7 @@ impl Before {
         Self::Some(said.collect())
     }
 
-    fn said(&self, key: &ServiceKey) -> Option<&Said> {
+    pub(super) fn said(&self, key: &ServiceKey) -> Option<&Said> {
         match self {
             Self::All(values) => values.said(key),
             Self::Some(said) => said.get(key),
@@ -95,7 +106,9 @@ impl Aggregate {
             return Heard { dirty, decisions: Vec::new() };
         };
         let decisions = if known {
-            self.judge(&settings, &before, &dirty, complete, now)
+            let mut kept = self.kept(&registry, &before, &dirty, now);
+            kept.extend(self.judge(&settings, &before, &dirty, complete, now));
+            kept
         } else if complete {
             self.begin(&registry)
         } else {
@@ -113,6 +126,12 @@ impl Aggregate {
                     let before = self.holds.state.holds.get(key).cloned();
                     self.holds.state.apply(change);
                     self.note(key, before.as_deref(), &mut dirty);
+                }
+                Change::Keep(key, _) => {
+                    if !self.holds.state.apply(change).is_empty() && self.rules.knows(&key.registry)
+                    {
+                        steered::mark(key, &mut dirty);
+                    }
                 }
                 other => {
                     let mut state = self.holds.state.clone();
@@ -281,6 +300,7 @@ impl Aggregate {
                 self.note(&key, was.map(|hold| &**hold), dirty);
             }
         }
+        steered::mark_thawed(&before, &self.holds.state, dirty);
     }
 
     /// Brings what is derived of a hold up to date after it changed.

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mainstem_model::{EndpointSet, RegistryId, ServiceKey, Value};
 use serde::{Deserialize, Serialize};
 
-use super::state::{Cause, ControlState, Drain, Freeze, Hold, HoldKey, Moment, Release, Scope};
+use super::decisions::{Drain, Freeze, Frozen, ProxyGroup, Release, Track};
+use super::state::{Cause, ControlState, Hold, HoldKey, Moment, Scope};
 use crate::stored::{Encoder, decode};
 
 /// The name of an entry: `hold/consul/dc1/shop/orders.shop`, `release/consul/dc1`.
@@ -39,6 +40,14 @@ impl EntryName {
 
     pub(super) fn freeze(scope: &Scope) -> Self {
         Self::scoped("freeze", scope)
+    }
+
+    pub(super) fn frozen(key: &HoldKey) -> Self {
+        Self(format!("frozen/{}/{}", key.registry, key.service).into())
+    }
+
+    pub(super) fn track(group: &ProxyGroup) -> Self {
+        Self(format!("track/{group}").into())
     }
 
     pub(super) fn drain(registry: &RegistryId) -> Self {
@@ -90,6 +99,16 @@ enum Entry {
     Freeze {
         scope: ScopeText,
         freeze: Freeze,
+    },
+    Frozen {
+        scope: ScopeText,
+        since: Moment,
+        /// Definition and endpoints, as last good states have them.
+        values: String,
+    },
+    Track {
+        proxies: ProxyGroup,
+        track: Track,
     },
     Drain {
         registry: RegistryId,
@@ -164,6 +183,18 @@ impl ControlState {
             Entry::Freeze { scope, freeze } => {
                 put(&mut self.freezes, scope, freeze, EntryName::freeze)
             }
+            Entry::Frozen { scope, since, values } => {
+                let (key, read) = read_hold(scope, &values)?;
+                let Hold { definition, endpoints, .. } = read;
+                let name = EntryName::frozen(&key);
+                self.frozen.insert(key, Arc::new(Frozen { since, definition, endpoints }));
+                name
+            }
+            Entry::Track { proxies, track } => {
+                let name = EntryName::track(&proxies);
+                self.tracks.insert(proxies, track);
+                name
+            }
             Entry::Drain { registry, drain } => {
                 let name = EntryName::drain(&registry);
                 self.drains.insert(registry, drain);
@@ -195,6 +226,13 @@ impl ControlState {
         for (scope, freeze) in &self.freezes {
             let entry = || Entry::Freeze { scope: scope.into(), freeze: freeze.clone() };
             tell(EntryName::freeze(scope), &entry);
+        }
+        for (key, frozen) in &self.frozen {
+            tell(EntryName::frozen(key), &|| written_frozen(key, frozen));
+        }
+        for (group, track) in &self.tracks {
+            let entry = || Entry::Track { proxies: group.clone(), track: track.clone() };
+            tell(EntryName::track(group), &entry);
         }
         for (registry, drain) in &self.drains {
             let entry = || Entry::Drain { registry: registry.clone(), drain: drain.clone() };
@@ -231,6 +269,12 @@ fn written_hold(key: &HoldKey, hold: &Hold) -> Entry {
         held: hold.endpoints.len(),
         values: BASE64.encode(encoder.finish()),
     }
+}
+
+fn written_frozen(key: &HoldKey, frozen: &Frozen) -> Entry {
+    let scope = Scope { registry: key.registry.clone(), service: Some(key.service.clone()) };
+    let values = BASE64.encode(frozen.values());
+    Entry::Frozen { scope: (&scope).into(), since: frozen.since, values }
 }
 
 fn read_hold(scope: ScopeText, values: &str) -> Result<(HoldKey, Hold), String> {

@@ -1,27 +1,34 @@
 //! The loop between changes and the store.
+//!
+//! ```text
+//! Change ─▶ waiting ─▶ state = stored + waiting ─▶ Shared      at once, whatever the store does
+//!              │
+//!              └─ settle (one at a time, apart) ─▶ ControlStore
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mainstem_registry::Backoff;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::entry::EntryName;
+use super::settle::{self, Base};
 use super::state::{Change, ControlState, Moment};
-use super::store::{ControlStore, StoreError, Stored, StoredEntry, Write};
+use super::store::{ControlStore, StoreError};
 use crate::status::WallClock;
 
-/// How long the start waits for the store; after that it begins without.
+/// How long the start, and the end, wait for the store.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one exchange with the store may take.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How many changes wait for a store that does not answer.
 const WAITING: usize = 100_000;
-/// How often a write is tried again at once when somebody else wrote first.
-const RIVALS: usize = 16;
 
 /// What follows from all changes so far, as far as they are known here.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +39,23 @@ pub struct Shared {
     pub applied: u64,
     /// Whether the store has been read, or was waited for long enough.
     pub ready: bool,
+    /// The store.
+    pub store: StoreStatus,
+}
+
+/// How the store of the control state is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Where it is; `None` where control state ends with the process.
+    pub place: Option<Arc<str>>,
+    /// Why it cannot be used, and since when.
+    pub error: Option<(SystemTime, Arc<str>)>,
+    /// How many changes it does not have yet.
+    pub waiting: usize,
+    /// Entries that it cannot take, for their size; other replicas do not know them.
+    pub local: usize,
+    /// Entries in it that have no effect, and why.
+    pub invalid: Arc<[String]>,
 }
 
 /// Proposes changes and reads what follows. Cheap to clone.
@@ -79,16 +103,24 @@ pub(crate) fn channel() -> (Control, Keeper) {
     (Control { proposals: proposer, shared: reader }, Keeper { proposals, shared })
 }
 
+/// What an exchange with the store comes to.
+type Settled = Result<Base, StoreError>;
+
 /// What the keeper knows.
 struct Kept {
     store: Option<Arc<dyn ControlStore>>,
-    stored: Stored,
-    /// What the stored entries tell.
-    base: ControlState,
+    base: Base,
     /// Changes that the store does not have yet.
     waiting: VecDeque<Change>,
     /// How many changes were taken.
     taken: u64,
+    /// The exchange with the store that goes on, and how many of the changes it brings.
+    exchange: JoinSet<Settled>,
+    brought: usize,
+    /// When to try again.
+    retry: Option<Instant>,
+    backoff: Backoff,
+    error: Option<(SystemTime, Arc<str>)>,
     clock: WallClock,
 }
 
@@ -102,37 +134,23 @@ impl Keeper {
     ) {
         let mut kept = Kept::new(store);
         kept.begin().await;
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        let mut retry: Option<Instant> = None;
         loop {
-            let state = kept.state();
-            let end = state.next_end().map(|end| kept.clock.moment(end.time()));
-            self.shared.send_replace(Shared { state, applied: kept.taken, ready: true });
+            let shared = kept.shared();
+            let end = shared.state.next_end().map(|end| kept.clock.moment(end.time()));
+            self.shared.send_replace(shared);
+            let (idle, retry) = (kept.exchange.is_empty(), kept.retry);
+            let changed = kept.changed();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(change) = self.proposals.recv() => kept.take(change, &mut self.proposals),
                 () = until(end) => kept.expire(),
-                () = until(retry) => {}
-                () = kept.changed(), if retry.is_none() => {}
+                Some(settled) = kept.exchange.join_next() => kept.settled(flat(settled)),
+                () = until(retry), if idle => kept.exchange(),
+                () = changed, if idle && retry.is_none() => kept.exchange(),
             }
-            retry = match kept.sync().await {
-                Ok(()) => {
-                    backoff.reset();
-                    None
-                }
-                Err(problem) => {
-                    warn!(error = %problem, "control state is not shared at the moment");
-                    Some(Instant::now() + backoff.advance())
-                }
-            };
         }
-        while let Ok(change) = self.proposals.try_recv() {
-            kept.waiting.push_back(change);
-        }
-        if let Err(problem) = kept.sync().await {
-            error!(error = %problem, changes = kept.waiting.len(), "changes of the control state are lost");
-        }
+        kept.end(self.proposals).await;
     }
 }
 
@@ -143,45 +161,96 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// An exchange neither panics nor is cancelled while somebody waits for it.
+fn flat(settled: Result<Settled, tokio::task::JoinError>) -> Settled {
+    settled.expect("an exchange with the store neither panics nor is cancelled")
+}
+
 impl Kept {
     fn new(store: Option<Arc<dyn ControlStore>>) -> Self {
         Self {
             store,
-            stored: Stored::default(),
-            base: ControlState::default(),
+            base: Base::default(),
             waiting: VecDeque::new(),
             taken: 0,
+            exchange: JoinSet::new(),
+            brought: 0,
+            retry: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+            error: None,
             clock: WallClock::start(),
         }
     }
 
+    fn shared(&self) -> Shared {
+        let store = StoreStatus {
+            place: self.store.as_ref().map(|store| store.place()),
+            error: self.error.clone(),
+            waiting: self.waiting.len(),
+            local: self.base.local.len(),
+            invalid: self.base.invalid.clone(),
+        };
+        Shared { state: self.state(), applied: self.taken, ready: true, store }
+    }
+
     /// Reads the store for the first time.
     async fn begin(&mut self) {
-        match timeout(PATIENCE, self.load()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => error!(error = %problem, "control state cannot be read"),
+        self.exchange();
+        match timeout(PATIENCE, self.exchange.join_next()).await {
+            Ok(Some(settled)) => self.settled(flat(settled)),
+            Ok(None) => {}
             Err(_) => error!("the store of the control state does not answer"),
         }
-        let holds = self.base.holds.len();
-        if holds > 0 {
-            info!(holds, "control state was read");
+        let ControlState { holds, freezes, drains, tracks, .. } = &self.base.state;
+        let (holds, freezes, drains) = (holds.len(), freezes.len() + tracks.len(), drains.len());
+        if holds + freezes + drains > 0 {
+            info!(holds, freezes, drains, "control state was read");
         }
         self.expire();
     }
 
-    async fn load(&mut self) -> Result<(), StoreError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        let stored = store.load().await?;
-        if stored != self.stored {
-            let texts = stored.entries.iter().map(|(name, entry)| (name, &*entry.text));
-            let (base, invalid) = ControlState::from_entries(texts);
-            for entry in invalid {
-                error!(error = %entry, "an entry of the control state is not used");
+    /// Starts to bring store and state together.
+    fn exchange(&mut self) {
+        let Some(store) = self.store.clone() else { return };
+        self.retry = None;
+        self.brought = self.waiting.len();
+        let (base, changes) = (self.base.clone(), self.waiting.iter().cloned().collect::<Vec<_>>());
+        self.exchange.spawn(async move {
+            let settling = settle::settle(&*store, base, &changes);
+            let settled = timeout(LONGEST, settling).await;
+            settled.unwrap_or_else(|_| Err(StoreError::Slow { place: store.place().to_string() }))
+        });
+    }
+
+    /// Takes note of what an exchange came to.
+    fn settled(&mut self, settled: Settled) {
+        match settled {
+            Ok(base) => {
+                for entry in base.invalid.iter().filter(|e| !self.base.invalid.contains(e)) {
+                    error!(error = %entry, "an entry of the control state is not used");
+                }
+                if self.error.take().is_some() {
+                    info!("control state is shared again");
+                }
+                self.base = base;
+                self.waiting.drain(..self.brought.min(self.waiting.len()));
+                self.backoff.reset();
             }
-            self.base = base;
-            self.stored = stored;
+            Err(problem) => {
+                let text: Arc<str> = settle::full(&problem).into();
+                if self.error.as_ref().is_none_or(|(_, before)| *before != text) {
+                    warn!(error = %text, "control state is not shared at the moment");
+                }
+                let since = self.error.as_ref().map(|(since, _)| *since);
+                let since = since.unwrap_or_else(|| self.clock.at(Instant::now()));
+                self.error = Some((since, text));
+                self.retry = Some(Instant::now() + self.backoff.advance());
+            }
         }
-        Ok(())
+        self.brought = 0;
+        if self.retry.is_none() && !self.waiting.is_empty() {
+            self.exchange();
+        }
     }
 
     fn take(&mut self, first: Change, more: &mut mpsc::UnboundedReceiver<Change>) {
@@ -198,13 +267,16 @@ impl Kept {
 
     fn wait(&mut self, change: Change) {
         if self.store.is_none() {
-            self.base.apply(&change);
+            self.base.state.apply(&change);
             return;
         }
-        if self.waiting.len() >= WAITING {
+        if self.waiting.len() >= WAITING && self.brought == 0 {
             self.waiting.pop_front();
         }
         self.waiting.push_back(change);
+        if self.exchange.is_empty() && self.retry.is_none() {
+            self.exchange();
+        }
     }
 
     fn expire(&mut self) {
@@ -216,56 +288,41 @@ impl Kept {
 
     /// What is stored, and what waits on top of it.
     fn state(&self) -> Arc<ControlState> {
-        let mut state = self.base.clone();
+        let mut state = self.base.state.clone();
         self.waiting.iter().for_each(|change| drop(state.apply(change)));
         Arc::new(state)
     }
 
     /// Waits until somebody else changed the store; for ever without one.
-    async fn changed(&self) {
-        let Some(store) = &self.store else { return std::future::pending().await };
-        if store.changed(&self.stored).await.is_err() {
-            // The next read says what is wrong.
-            tokio::time::sleep(Duration::from_millis(500)).await;
+    fn changed(&self) -> impl Future<Output = ()> + use<> {
+        let (store, known) = (self.store.clone(), self.base.stored.clone());
+        async move {
+            let Some(store) = store else { return std::future::pending().await };
+            if store.changed(&known).await.is_err() {
+                // The next read says what is wrong.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
         }
     }
 
-    /// Brings store and state together.
-    async fn sync(&mut self) -> Result<(), StoreError> {
-        let Some(store) = self.store.clone() else { return Ok(()) };
-        self.load().await?;
-        for _ in 0..RIVALS {
-            let count = self.waiting.len();
-            let mut next = self.base.clone();
-            let touched: BTreeSet<EntryName> =
-                self.waiting.iter().flat_map(|change| next.apply(change)).collect();
-            let writes = writes(&self.stored, next.texts(touched));
-            if writes.is_empty() {
-                self.waiting.drain(..count);
-                return Ok(());
-            }
-            match store.write(writes).await {
-                Ok(()) => {
-                    self.base = next;
-                    self.waiting.drain(..count);
-                    return self.load().await;
-                }
-                Err(StoreError::Conflict(_)) => self.load().await?,
-                Err(error) => return Err(error),
-            }
+    /// Brings what waits to the store before the process ends.
+    async fn end(mut self, mut proposals: mpsc::UnboundedReceiver<Change>) {
+        while let Ok(change) = proposals.try_recv() {
+            self.waiting.push_back(change);
         }
-        // Others write all the time; the caller tries again.
-        Ok(())
+        if self.store.is_none() || self.waiting.is_empty() {
+            return;
+        }
+        self.exchange.shutdown().await;
+        self.exchange();
+        let settled = timeout(PATIENCE, self.exchange.join_next()).await;
+        let lost = match settled {
+            Ok(Some(Ok(Ok(_)))) => None,
+            Ok(Some(Ok(Err(problem)))) => Some(settle::full(&problem)),
+            _ => Some("the store does not answer".to_owned()),
+        };
+        if let Some(error) = lost {
+            error!(error, changes = self.waiting.len(), "changes of the control state are lost");
+        }
     }
-}
-
-/// What differs from what is stored.
-fn writes(stored: &Stored, texts: BTreeMap<EntryName, Option<String>>) -> Vec<Write> {
-    let each = texts.into_iter().filter_map(|(name, text)| {
-        let there: Option<&StoredEntry> = stored.entries.get(&name);
-        let same = there.map(|entry| &*entry.text) == text.as_deref();
-        let expected = there.map(|entry| entry.revision.clone());
-        (!same).then_some(Write { name, text, expected })
-    });
-    each.collect()
 }

@@ -1,4 +1,4 @@
-//! The value: holds, releases, freezes and drains, and what a change makes of them.
+//! The value: holds and what operators decided, and what a change makes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mainstem_model::{
-    Address, Endpoint, EndpointKey, EndpointSet, NetworkId, RegistryId, Service, ServiceKey,
+    Address, Endpoint, EndpointKey, EndpointSet, NetworkId, Proxy, RegistryId, Service, ServiceKey,
 };
 use serde::{Deserialize, Serialize};
 
+use super::decisions::{Drain, Freeze, Frozen, ProxyGroup, Release, Track};
 use super::entry::EntryName;
 
 /// A time in milliseconds since 1970, the same on every replica.
@@ -164,46 +165,6 @@ impl EndpointId {
     }
 }
 
-/// The guard was told to let go, and keeps off until its end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Release {
-    /// When.
-    pub at: Moment,
-    /// How long nothing in its scope is held.
-    pub until: Moment,
-    /// Why, in the operator's words.
-    pub reason: String,
-}
-
-/// A registry's or service's membership stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Freeze {
-    /// Since when.
-    pub since: Moment,
-    /// Until when.
-    pub until: Moment,
-    /// Why, in the operator's words.
-    pub reason: String,
-}
-
-/// A registry's share of traffic goes down, or up again.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Drain {
-    /// Since when.
-    pub since: Moment,
-    /// When it reaches its percentage.
-    pub until: Moment,
-    /// What it starts from, in percent.
-    pub from: u8,
-    /// Where it goes, in percent.
-    pub to: u8,
-    /// Why, in the operator's words.
-    pub reason: String,
-}
-
 /// One decision, or the end of one.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -215,6 +176,10 @@ pub enum Change {
     Release(Scope, Release),
     /// The scope stays as it is; `None` lets it go on.
     Freeze(Scope, Option<Freeze>),
+    /// A frozen service was so before its registry changed it; of several the first counts.
+    Keep(HoldKey, Arc<Frozen>),
+    /// The proxies keep what they have; `None` lets them go on.
+    Track(ProxyGroup, Option<Track>),
     /// The registry is drained; `None` ends that.
     Drain(RegistryId, Option<Drain>),
     /// What ends by this moment has ended.
@@ -230,6 +195,10 @@ pub struct ControlState {
     pub releases: BTreeMap<Scope, Release>,
     /// What stays as it is.
     pub freezes: BTreeMap<Scope, Freeze>,
+    /// How that was, as far as a registry changed it since.
+    pub frozen: BTreeMap<HoldKey, Arc<Frozen>>,
+    /// Which proxies keep what they have.
+    pub tracks: BTreeMap<ProxyGroup, Track>,
     /// Who is drained.
     pub drains: BTreeMap<RegistryId, Drain>,
 }
@@ -242,7 +211,13 @@ impl ControlState {
             Change::Return(key, gone) => self.give_back(key, gone),
             Change::Release(scope, release) => self.release(scope, release),
             Change::Freeze(scope, freeze) => {
-                set(&mut self.freezes, scope, freeze.clone(), EntryName::freeze)
+                let mut touched = set(&mut self.freezes, scope, freeze.clone(), EntryName::freeze);
+                self.thaw(&mut touched);
+                touched
+            }
+            Change::Keep(key, frozen) => self.keep(key, frozen),
+            Change::Track(group, track) => {
+                set(&mut self.tracks, group, track.clone(), EntryName::track)
             }
             Change::Drain(registry, drain) => {
                 set(&mut self.drains, registry, drain.clone(), EntryName::drain)
@@ -264,6 +239,13 @@ impl ControlState {
             let own = all.freezes.entry(scope.clone()).or_insert_with(|| freeze.clone());
             *own = freeze.clone().max(own.clone());
         }
+        for (group, track) in &other.tracks {
+            let own = all.tracks.entry(group.clone()).or_insert_with(|| track.clone());
+            *own = track.clone().max(own.clone());
+        }
+        for (key, frozen) in &other.frozen {
+            all.put_frozen(key, frozen);
+        }
         for (registry, drain) in &other.drains {
             let own = all.drains.entry(registry.clone()).or_insert_with(|| drain.clone());
             *own = drain.clone().max(own.clone());
@@ -278,6 +260,7 @@ impl ControlState {
     pub fn settle(&mut self) {
         let releases = &self.releases;
         self.holds.retain(|key, hold| !released(releases, key, hold.since));
+        self.thaw(&mut BTreeSet::new());
     }
 
     /// What is held of a service.
@@ -285,12 +268,44 @@ impl ControlState {
         self.holds.get(&HoldKey { registry: registry.clone(), service: service.clone() })
     }
 
+    /// How a frozen service was, where its registry changed it since.
+    pub fn frozen(&self, registry: &RegistryId, service: &ServiceKey) -> Option<&Arc<Frozen>> {
+        if self.frozen.is_empty() {
+            return None;
+        }
+        let key = HoldKey { registry: registry.clone(), service: service.clone() };
+        self.frozen.get(&key).filter(|frozen| covered(&self.freezes, &key, frozen.since))
+    }
+
+    /// The freeze that a service of a registry is under since first.
+    pub fn freeze_of(&self, key: &HoldKey) -> Option<&Freeze> {
+        scopes(key).into_iter().filter_map(|scope| self.freezes.get(&scope)).min()
+    }
+
+    /// How much of its weight a registry has, in percent.
+    pub fn share(&self, registry: &RegistryId, now: Moment) -> u8 {
+        self.drains.get(registry).map_or(100, |drain| drain.share(now))
+    }
+
+    /// When some registry's share changes next.
+    pub fn next_share(&self, now: Moment) -> Option<Moment> {
+        self.drains.values().filter_map(|drain| drain.next_change(now)).min()
+    }
+
+    /// The group in force that a proxy belongs to; of several the first.
+    pub fn track_of(&self, proxy: &Proxy) -> Option<&ProxyGroup> {
+        self.tracks.keys().find(|group| group.contains(proxy))
+    }
+
     /// When the next decision ends.
     pub fn next_end(&self) -> Option<Moment> {
         let holds = self.holds.values().map(|hold| hold.until);
         let releases = self.releases.values().map(|release| release.until);
         let freezes = self.freezes.values().map(|freeze| freeze.until);
-        holds.chain(releases).chain(freezes).min()
+        let tracks = self.tracks.values().map(|track| track.until);
+        let drains = self.drains.values().filter(|drain| drain.to == 100);
+        let drains = drains.map(|drain| drain.until);
+        holds.chain(releases).chain(freezes).chain(tracks).chain(drains).min()
     }
 
     fn hold(&mut self, key: &HoldKey, hold: &Arc<Hold>) -> BTreeSet<EntryName> {
@@ -346,15 +361,61 @@ impl ControlState {
             touched.extend(ended.then(|| EntryName::freeze(scope)));
             !ended
         });
+        self.tracks.retain(|group, track| {
+            let ended = track.until <= now;
+            touched.extend(ended.then(|| EntryName::track(group)));
+            !ended
+        });
+        self.drains.retain(|registry, drain| {
+            let ended = drain.over(now);
+            touched.extend(ended.then(|| EntryName::drain(registry)));
+            !ended
+        });
+        self.thaw(&mut touched);
         touched
     }
+
+    fn keep(&mut self, key: &HoldKey, frozen: &Arc<Frozen>) -> BTreeSet<EntryName> {
+        if !covered(&self.freezes, key, frozen.since) {
+            return BTreeSet::new();
+        }
+        self.put_frozen(key, frozen);
+        [EntryName::frozen(key)].into()
+    }
+
+    fn put_frozen(&mut self, key: &HoldKey, frozen: &Arc<Frozen>) {
+        let first = match self.frozen.remove(key) {
+            Some(before) => before.first(frozen.clone()),
+            None => frozen.clone(),
+        };
+        self.frozen.insert(key.clone(), first);
+    }
+
+    /// Forgets what no freeze keeps any more.
+    fn thaw(&mut self, touched: &mut BTreeSet<EntryName>) {
+        let freezes = &self.freezes;
+        self.frozen.retain(|key, frozen| {
+            let kept = covered(freezes, key, frozen.since);
+            touched.extend((!kept).then(|| EntryName::frozen(key)));
+            kept
+        });
+    }
+}
+
+/// The scopes that a service of a registry is in.
+fn scopes(key: &HoldKey) -> [Scope; 2] {
+    [Some(key.service.clone()), None]
+        .map(|service| Scope { registry: key.registry.clone(), service })
+}
+
+/// Whether a freeze is the one that something was kept for at this moment.
+fn covered(freezes: &BTreeMap<Scope, Freeze>, key: &HoldKey, at: Moment) -> bool {
+    scopes(key).iter().any(|scope| freezes.get(scope).is_some_and(|freeze| freeze.covers(at)))
 }
 
 /// Whether something that was to be held at `since` had been let go.
 fn released(releases: &BTreeMap<Scope, Release>, key: &HoldKey, since: Moment) -> bool {
-    let mut scopes = [Some(key.service.clone()), None]
-        .into_iter()
-        .filter_map(|service| releases.get(&Scope { registry: key.registry.clone(), service }));
+    let mut scopes = scopes(key).into_iter().filter_map(|scope| releases.get(&scope));
     scopes.any(|release| since < release.until)
 }
 

@@ -28,6 +28,14 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// Each entry has a revision of the store's own (a `resourceVersion`, a
 /// `ModifyIndex`, a hash), so that writes compare and swap.
 pub trait ControlStore: Send + Sync + 'static {
+    /// Where it is, for people.
+    fn place(&self) -> Arc<str>;
+
+    /// The most that an entry's text may have, in bytes.
+    fn most(&self) -> usize {
+        usize::MAX
+    }
+
     /// Everything that stands there now.
     fn load(&self) -> Answer<'_, Stored>;
 
@@ -85,6 +93,12 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store takes too long.
+    #[error("using control state in {place}: it does not answer")]
+    Slow {
+        /// Where.
+        place: String,
     },
     /// What stands there is no control state.
     #[error("{place} is not used: it {problem}; move it away to begin anew")]
@@ -217,6 +231,10 @@ impl FileStore {
 }
 
 impl ControlStore for FileStore {
+    fn place(&self) -> Arc<str> {
+        self.path.display().to_string().into()
+    }
+
     fn load(&self) -> Answer<'_, Stored> {
         Box::pin(self.blocking(Self::read))
     }

@@ -41,7 +41,12 @@ fn text(state: &ControlState) -> Vec<String> {
     let rest = [
         format!("{:?}", state.releases),
         format!("{:?}", state.freezes),
+        format!("{:?}", state.tracks),
         format!("{:?}", state.drains),
+        format!(
+            "{:?}",
+            state.frozen.iter().map(|(key, f)| (key, f.since, f.values())).collect::<Vec<_>>()
+        ),
     ];
     holds.chain(rest).collect()
 }
@@ -74,6 +79,15 @@ fn a_change() -> impl Strategy<Value = Change> {
         1 => (a_scope(), prop::option::of(times())).prop_map(|(scope, times)| {
             let freeze = |(since, until)| Freeze { since: Moment(since), until: Moment(until), reason: String::new() };
             Change::Freeze(scope, times.map(freeze))
+        }),
+        2 => (registry(), name(), 0..60u64, hosts()).prop_map(|(registry, name, since, hosts)| {
+            let key = HoldKey { registry: registry.into(), service: key(name) };
+            let Hold { definition, endpoints, .. } = (*hold(name, 0, 1, &hosts)).clone();
+            Change::Keep(key, Arc::new(Frozen { since: Moment(since), definition, endpoints }))
+        }),
+        1 => (prop::sample::select(vec!["all", "namespace=shop,type=sidecar"]), prop::option::of(times())).prop_map(|(group, times)| {
+            let track = |(since, until)| Track { since: Moment(since), until: Moment(until), reason: String::new() };
+            Change::Track(group.parse().unwrap(), times.map(track))
         }),
         1 => (registry(), prop::option::of((times(), 0..=100u8))).prop_map(|(registry, drain)| {
             let drain = drain.map(|((since, until), to)| {
@@ -121,6 +135,34 @@ proptest! {
         let (read, invalid) = ControlState::from_entries(entries.iter().map(|(name, text)| (name, text.as_str())));
         prop_assert!(invalid.is_empty(), "{:?}", invalid);
         prop_assert_eq!(text(&read), text(&state));
+    }
+}
+
+#[test]
+fn a_group_of_proxies_is_what_they_have_in_common() {
+    let proxy = |id: &str| {
+        let cluster = "eu".into();
+        let metadata = serde_json::json!({ "CLUSTER_ID": "eu" });
+        mainstem_model::Proxy::parse(id, metadata, Default::default(), &cluster).unwrap()
+    };
+    let web = proxy("sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local");
+    let edge = proxy("router~10.0.0.2~edge-1.shop~shop.svc.cluster.local");
+    for (text, contains) in [
+        ("all", [true, true]),
+        ("namespace=shop", [true, true]),
+        ("type=sidecar", [true, false]),
+        ("name=edge-*", [false, true]),
+        ("name=web", [false, false]),
+        ("namespace=shop, name=web-1, cluster=eu", [true, false]),
+        ("cluster=us", [false, false]),
+    ] {
+        let group: ProxyGroup = text.parse().unwrap();
+        assert_eq!([group.contains(&web), group.contains(&edge)], contains, "{text}");
+        assert_eq!(group.to_string().parse(), Ok(group));
+    }
+    for text in ["", "shop", "colour=red", "name=", "name=a,name=b", "name=a/b"] {
+        let refused = text.parse::<ProxyGroup>().unwrap_err().to_string();
+        assert!(refused.contains("write `all`"), "{refused}");
     }
 }
 

@@ -22,10 +22,11 @@ pub(super) fn merge(
     for member in members {
         if let Some(set) = member.endpoints {
             let endpoints = fit(service, member, set, disputes);
-            sets.push(Portion { registry: &member.registry.id, endpoints });
+            let share = member.share;
+            sets.push(Portion { registry: &member.registry.id, endpoints, share });
         }
     }
-    match shares::apply(sharing, sets).as_slice() {
+    match shares::drained(shares::apply(sharing, sets)).as_slice() {
         [] => None,
         [Portion { endpoints: Fitted::AsItIs(set), .. }] => Some(Arc::clone(set)),
         several => Some(Arc::new(united(service, several))),
@@ -36,6 +37,8 @@ pub(super) fn merge(
 pub(super) struct Portion<'a> {
     pub(super) registry: &'a RegistryId,
     pub(super) endpoints: Fitted<'a>,
+    /// How much of their weight they have, in percent.
+    pub(super) share: u8,
 }
 
 /// Endpoints on the service's own ports.

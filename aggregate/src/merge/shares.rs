@@ -46,6 +46,37 @@ fn preferred(mut portions: Vec<Portion<'_>>) -> Vec<Portion<'_>> {
     }
 }
 
+/// The portions with their weights brought to their shares of the whole: each
+/// registry's traffic within a priority goes down in proportion. A share of 0 is
+/// not a weight: those endpoints stand in the last tier already.
+pub(super) fn drained(portions: Vec<Portion<'_>>) -> Vec<Portion<'_>> {
+    let share = |portion: &Portion<'_>| match portion.share {
+        0 | 100.. => 100,
+        share => u64::from(share),
+    };
+    let common = portions.iter().fold(0, |common, one| gcd(common, u128::from(share(one))));
+    let factor = |portion: &Portion<'_>| u128::from(share(portion)) / common.max(1);
+    if portions.iter().all(|portion| factor(portion) == 1) {
+        return portions;
+    }
+    let weights = portions.iter().flat_map(|portion| {
+        let factor = factor(portion);
+        portion.endpoints.endpoints().iter().map(move |e| u128::from(e.weight) * factor)
+    });
+    let most = weights.max().unwrap_or_default();
+    let divisor = most.div_ceil(u128::from(u32::MAX)).max(1);
+    let each = portions.into_iter().map(|portion| {
+        let factor = factor(&portion);
+        let weight = |own: u32| (u128::from(own) * factor / divisor).max(1);
+        let endpoints = changed(&portion.endpoints, |endpoint| {
+            let weight = u32::try_from(weight(endpoint.weight)).unwrap_or(u32::MAX);
+            (endpoint.tier, weight)
+        });
+        Portion { endpoints, ..portion }
+    });
+    each.collect()
+}
+
 fn on_tier<'a>(portion: &Portion<'a>, tier: u8) -> Fitted<'a> {
     if let (0, Fitted::AsItIs(set)) = (tier, &portion.endpoints) {
         return Fitted::AsItIs(set);

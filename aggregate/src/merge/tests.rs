@@ -45,7 +45,7 @@ impl Said {
         let contributions = rules.registries().iter().filter_map(|registry| {
             let said = self.0.iter().find(|(id, ..)| *id == registry.id.as_str())?;
             let (service, endpoints) = (said.1.as_ref(), said.2.as_ref());
-            Some(Contribution { registry, service, endpoints })
+            Some(Contribution { registry, service, endpoints, share: 100 })
         });
         merge_service(self.1.as_ref(), &key(WEB), &contributions.collect::<Vec<_>>())
     }
@@ -269,8 +269,12 @@ fn an_alias_outside_its_hosts_captures_nothing() {
     db.aliases = ["db-2.consul".into(), "web.shop.svc".into()].into();
     let rules = Rules::new(&config(&["consul/dc1"]));
     let db = Arc::new(db);
-    let said =
-        Contribution { registry: &rules.registries()[0], service: Some(&db), endpoints: None };
+    let said = Contribution {
+        registry: &rules.registries()[0],
+        service: Some(&db),
+        endpoints: None,
+        share: 100,
+    };
     let merged = merge_service(None, &key(name), &[said]);
     assert_eq!(merged.service.as_ref().unwrap().aliases, BTreeSet::from(["db-2.consul".into()]));
     let detail = "hosts of consul/dc1 does not include the alias web.shop.svc";

@@ -32,6 +32,7 @@ fn a_registry_is_a_row_with_its_troubles_below() {
         services: 2,
         endpoints: 10,
         held: 4,
+        decisions: Vec::new(),
         holds: vec![Hold {
             hostname: "orders.shop".to_owned(),
             namespace: "shop".to_owned(),

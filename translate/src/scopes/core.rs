@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainstem_model::{ChangeSet, Proxy, Snapshot};
 use parking_lot::RwLock;
@@ -34,7 +35,6 @@ pub(super) struct Core {
     groups: FxHashMap<GroupId, GroupSlot>,
     by_placement: FxHashMap<Placement, GroupId>,
     members: Members,
-    last: u64,
 }
 
 impl Core {
@@ -49,7 +49,6 @@ impl Core {
             groups: FxHashMap::default(),
             by_placement: FxHashMap::default(),
             members: Members::default(),
-            last: 0,
         }
     }
 
@@ -71,7 +70,7 @@ impl Core {
         proxy: Proxy,
         make: impl FnOnce(ProxyId, Arc<Proxy>, Arc<Group>) -> Arc<Attached>,
     ) -> Arc<Attached> {
-        let id = self.number();
+        let id = number();
         let proxy = Arc::new(proxy);
         let placement = placement(&proxy, &self.snapshot, self.relevance(), &self.settings);
         let group = self.join(&placement, id);
@@ -175,18 +174,13 @@ impl Core {
         self.needs.relevance(!self.gateways.is_empty())
     }
 
-    fn number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
     fn join(&mut self, placement: &Placement, member: ProxyId) -> Arc<Group> {
         if let Some(id) = self.by_placement.get(placement) {
             let slot = self.groups.get_mut(id).expect("every placement has its group");
             slot.members.insert(member);
             return slot.group.clone();
         }
-        let id = self.number();
+        let id = number();
         let mut context = Context {
             snapshot: &self.snapshot,
             gateways: &self.gateways,
@@ -232,6 +226,12 @@ impl Core {
         });
         Arc::new(Moment::new(self.snapshot.generation(), views))
     }
+}
+
+/// A number that nothing else in this process has, of whatever [`Scopes`](super::Scopes).
+pub(super) fn number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// Settings reach every resource, and gateways nearly every load assignment.

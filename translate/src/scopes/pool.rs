@@ -28,7 +28,6 @@ pub(super) struct Pool {
     scopes: FxHashMap<ScopeId, Scope>,
     ids: FxHashMap<ScopeKey, ScopeId>,
     by_namespace: FxHashMap<NamespaceName, BTreeSet<ScopeId>>,
-    last: ScopeId,
 }
 
 impl Pool {
@@ -53,8 +52,7 @@ impl Pool {
             scope.groups.insert(group);
             return *id;
         }
-        self.last += 1;
-        let id = self.last;
+        let id = super::core::number();
         let mut recipe = key.recipe(context);
         let all = recipe.build(context);
         let state = Arc::new(State::new(id, context.snapshot.generation(), all));

@@ -299,7 +299,7 @@ fn client_error(config: &ConsulConfig, source: reqwest::Error) -> ApiError {
 /// Resolves every name as one host: the URL then carries the name that the
 /// agent's certificate has, and connections go to where the agent is.
 #[derive(Debug)]
-struct HostOf(String);
+pub(crate) struct HostOf(String);
 
 impl Resolve for HostOf {
     fn resolve(&self, _: Name) -> Resolving {
@@ -312,7 +312,7 @@ impl Resolve for HostOf {
     }
 }
 
-fn base_url(config: &ConsulConfig) -> Result<(Url, Option<Arc<HostOf>>), ApiError> {
+pub(crate) fn base_url(config: &ConsulConfig) -> Result<(Url, Option<Arc<HostOf>>), ApiError> {
     let address = || config.address.clone();
     let with_scheme = match config.address.contains("://") {
         true => address(),
