@@ -1,10 +1,11 @@
-//! Disagreements between registries: no choice is silent.
+//! Disagreements between registries, and between their services: no choice is
+//! silent.
 
 use serde::Serialize;
 
 use crate::{Hostname, NamespaceName, RegistryId};
 
-/// What two registries disagree about.
+/// What two registries, or two services, disagree about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ConflictKind {
@@ -26,6 +27,13 @@ pub enum ConflictKind {
     NamespaceTakeover,
     /// Registries have different workloads at one address of one network.
     AddressCollision,
+    /// Two services have one address and port, or range; the loser's own.
+    ServiceAddress,
+    /// Two services take opaque traffic on one port, and neither has an address
+    /// that would tell them apart; the loser's own.
+    ServicePort,
+    /// Two services go by one name; the loser's own.
+    ServiceName,
 }
 
 /// One disagreement: who won, who lost, over what.

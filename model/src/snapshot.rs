@@ -5,6 +5,7 @@
 //! ```
 
 mod change;
+mod clashes;
 mod draft;
 mod few;
 mod queries;
@@ -18,6 +19,7 @@ pub use draft::Draft;
 pub use queries::ServiceTarget;
 
 use change::History;
+use clashes::Claims;
 use few::Few;
 
 use crate::{
@@ -63,6 +65,8 @@ struct Index {
     registered: Shards<u64, Few<ServiceKey>>,
     /// Workloads by the hash of (network, address), likewise.
     by_address: Shards<u64, Few<WorkloadKey>>,
+    /// What of services another one might claim too.
+    claims: Claims,
 }
 
 impl Snapshot {

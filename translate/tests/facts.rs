@@ -89,6 +89,31 @@ fn an_undeclared_port_of_the_workload_is_sniffed_and_an_unknown_one_is_not() {
 // Outbound listeners.
 
 #[test]
+fn who_loses_a_clash_is_who_is_not_reached() {
+    let opaque =
+        |host: &str, port: u16, address: &str| put(one_port(host, port, Protocol::Tcp, address));
+    let mut known_as = one_port("z.example.com", 80, Protocol::Http, "");
+    known_as.aliases.insert("y.example.com".into());
+    let mesh = Mesh::of(vec![
+        opaque("a.example.com", 5432, "10.0.0.9"),
+        opaque("b.example.com", 5432, "10.0.0.9"),
+        opaque("c.example.com", 6379, ""),
+        opaque("d.example.com", 6379, ""),
+        put(known_as),
+        put(one_port("y.example.com", 80, Protocol::Http, "")),
+    ]);
+    let lost: Vec<String> =
+        mesh.snapshot.conflicts().iter().map(|conflict| conflict.hostname.to_string()).collect();
+    assert_eq!(lost, ["b.example.com", "d.example.com", "z.example.com"]);
+
+    let attached = mesh.scopes.attach(sidecar());
+    let goes = |listener: &str| chains(&attached, listener)[0].1.clone();
+    assert_eq!(goes("10.0.0.9_5432"), "outbound|5432||a.example.com");
+    assert_eq!(goes("0.0.0.0_6379"), "outbound|6379||c.example.com");
+    assert_eq!(domains(&attached, "80")["y.example.com"], "y.example.com:80");
+}
+
+#[test]
 fn services_without_an_address_share_the_listener_of_their_port() {
     let mut wide = one_port("wide.example.com", 80, Protocol::Tcp, "");
     wide.prefixes = vec!["10.2.0.0/16".parse().unwrap()];

@@ -81,6 +81,7 @@ impl Draft {
         if before.as_ref().is_some_and(|before| before.same_content(&service)) {
             return;
         }
+        self.next.index.claims.change(before.as_deref(), Some(&service));
         if before.as_ref().is_none_or(|before| !listed_alike(before, &service)) {
             if let Some(before) = before {
                 self.unlist(&before);
@@ -93,6 +94,7 @@ impl Draft {
     /// Removes a service's definition.
     pub fn remove_service(&mut self, key: &ServiceKey) {
         if let Some(before) = self.next.services.remove(key) {
+            self.next.index.claims.change(Some(&before), None);
             self.unlist(&before);
             self.changes.services.insert(key.clone());
         }

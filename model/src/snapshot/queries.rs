@@ -99,10 +99,12 @@ impl Snapshot {
         self.conflicts.get(key).map_or(&[], |conflicts| conflicts)
     }
 
-    /// All conflicts, address collisions included, in order.
+    /// All conflicts, collisions of workloads and clashes of services included,
+    /// in order.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let of_services = self.conflicts.values().flat_map(|c| c.iter()).cloned();
-        let mut all: Vec<_> = of_services.chain(self.address_collisions()).collect();
+        let found = self.address_collisions().chain(self.clashes());
+        let mut all: Vec<_> = of_services.chain(found).collect();
         all.sort();
         all
     }
