@@ -1,7 +1,7 @@
 //! The admin API: readiness, metrics, and what the operator's verbs show and change.
 //!
 //! ```text
-//! request ─ access: who may? ─▶ handlers, dump ─ views, control ─▶ what is so
+//! request ─ access: who may? ─▶ handlers, dump ─ views, control ─▶ what is so   (routes)
 //!               │                verbs ─ decide ─▶ Change ─▶ control state
 //!               └──────────────▶ audit ◀─┘
 //! ```
@@ -15,6 +15,7 @@ mod control;
 mod decide;
 mod dump;
 mod handlers;
+mod routes;
 mod verbs;
 mod views;
 
@@ -24,10 +25,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
+use axum::Extension;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post};
 use mainstem_aggregate::Published;
 use mainstem_xds::Clients;
 use tokio::net::TcpListener;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::audit::{Audit, Record};
+use self::routes::Route;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::xds::Source;
@@ -87,32 +89,14 @@ impl App {
     }
 }
 
-/// The API's paths. `/debug/…` are those of Istio whose meaning is the same.
+/// What answers each path, and who is let through to it.
 pub fn router(app: App, metrics: Metrics) -> Router {
-    let metrics = Arc::new(metrics);
-    Router::new()
-        .route("/live", get(handlers::live))
-        .route("/ready", get(handlers::ready))
-        .route("/metrics", get(move || handlers::metrics(metrics)))
-        .route("/api/v1/status", get(handlers::status))
-        .route("/api/v1/registries", get(handlers::registries))
-        .route("/api/v1/services", get(handlers::services))
-        .route("/api/v1/endpoints", get(handlers::endpoints))
-        .route("/api/v1/proxies", get(handlers::proxies))
-        .route("/api/v1/conflicts", get(handlers::conflicts))
-        .route("/api/v1/control", get(handlers::control))
-        .route("/api/v1/release", post(verbs::release))
-        .route("/api/v1/freeze", post(verbs::freeze))
-        .route("/api/v1/unfreeze", post(verbs::unfreeze))
-        .route("/api/v1/drain", post(verbs::drain))
-        .route("/api/v1/undrain", post(verbs::undrain))
-        .route("/api/v1/config", get(handlers::config))
-        .route("/api/v1/config_dump", get(dump::config_dump))
-        .route("/debug/registryz", get(handlers::services))
-        .route("/debug/endpointz", get(handlers::endpoints))
-        .route("/debug/syncz", get(handlers::proxies))
-        .route("/debug/config_dump", get(dump::config_dump))
+    let add = |router: Router<App>, route: Route| router.route(route.path, route.handler);
+    routes::all()
+        .into_iter()
+        .fold(Router::new(), add)
         .fallback(handlers::unknown)
+        .layer(Extension(Arc::new(metrics)))
         .layer(DefaultBodyLimit::max(64 << 10))
         .layer(middleware::from_fn_with_state(app.clone(), access::guard))
         .with_state(app)

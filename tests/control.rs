@@ -296,3 +296,104 @@ async fn nobody_without_the_admin_token_decides_and_every_attempt_is_written_dow
     let weight = "mainstem_registry_weight_percent{registry=\"consul/dc1\"}";
     assert!(metrics.contains(weight), "{metrics}");
 }
+
+/// What the description says of something, as far as these answers need it: whether
+/// `value` fits, and has nothing that the description does not know.
+fn check(value: &Value, schema: &Value, root: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let found = root.pointer(name.trim_start_matches('#'));
+        return check(value, found.unwrap_or_else(|| panic!("{name} at {at}")), root, at);
+    }
+    if let Some(any) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
+        let null = any.iter().any(|one| one["type"] == "null");
+        let rest: Vec<_> = any.iter().filter(|one| one["type"] != "null").collect();
+        if (null && value.is_null()) || rest.len() != 1 {
+            return;
+        }
+        return check(value, rest[0], root, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let said = match &schema["type"] {
+        Value::String(one) => vec![one.as_str()],
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        _ => return,
+    };
+    let fits = said.contains(&kind) || (kind == "integer" && said.contains(&"number"));
+    assert!(fits, "{at} is {kind}, not {said:?}");
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        check(item, &schema["items"], root, &format!("{at}[{index}]"));
+    }
+    let Some(fields) = value.as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(fields.contains_key(name), "{at} lacks {name}");
+    }
+    for (name, field) in fields {
+        match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Object(_)) => {
+                check(field, &schema["additionalProperties"], root, &format!("{at}.{name}"));
+            }
+            (Value::Null, Value::Bool(true)) => {}
+            (Value::Null, _) => panic!("{at} has {name}, which is not described"),
+            (own, _) => check(field, own, root, &format!("{at}.{name}")),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_of_the_admin_api_is_as_its_openapi_description_says() {
+    let consul = Consul::start(ConsulOptions::default()).await;
+    let pair = Pair::start(consul, Store::File(Scratch::new("state"))).await;
+    pair.until("before", "1 2 3 4 9").await;
+    for args in [
+        &["freeze", HOST, "--reason", "r"][..],
+        &["freeze", "--proxies", "namespace=shop"],
+        &["drain", "consul/dc1", "--over", "1h"],
+    ] {
+        pair.say(0, args);
+    }
+    let mainstem = &pair.replicas[0];
+    let admin = HttpClient::new(&format!("http://{}", mainstem.admin()));
+    let description = mainstem.ask("/openapi.json").await;
+    let paths = description["paths"].as_object().expect("paths").clone();
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/admin.md");
+    let docs = std::fs::read_to_string(docs).expect("the documentation is there");
+    let mut compared = 0;
+    for (path, methods) in &paths {
+        let name = path.rsplit('/').next().expect("a path has a last part");
+        assert!(docs.contains(name), "{path} in admin.md");
+        let Some(get) = methods.get("get") else {
+            let answer = admin.request(Method::GET, path).send().await.expect("an answer");
+            assert_eq!(answer.status(), 405, "{path}");
+            continue;
+        };
+        let answer = admin.fetch(path, &[]).await.expect("an answer");
+        let needs = get["parameters"].as_array().into_iter().flatten();
+        if needs.into_iter().any(|parameter| parameter["required"] == true) {
+            assert_eq!(answer.status, 400, "{path}");
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        let content = &get["responses"]["200"]["content"]["application/json"]["schema"];
+        if path != "/openapi.json" && !content.is_null() {
+            let value: Value = serde_json::from_str(&answer.body).expect("an answer is JSON");
+            check(&value, content, &description, path);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "{compared}");
+
+    // What is not described is not there.
+    let unknown = admin.fetch("/api/v1/none", &[]).await.expect("an answer");
+    assert_eq!(unknown.status, 404);
+    for path in paths.keys() {
+        assert!(unknown.body.contains(path.as_str()), "{path} in {}", unknown.body);
+    }
+}

@@ -9,6 +9,7 @@ use axum::response::Response;
 use mainstem_proto::reflect;
 use mainstem_xds::clients::Connected;
 use mainstem_xds::{Resource, ResourceSource, TypeUrl};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,8 +30,8 @@ pub struct Wanted {
 }
 
 /// One resource.
-#[derive(Debug, Serialize)]
-struct Dumped {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Dumped {
     name: String,
     version: String,
     resource: Value,

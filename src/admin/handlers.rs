@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use mainstem_model::{Hostname, ServiceKey};
 use serde::{Deserialize, Serialize};
 
-use super::{App, control, views};
+use super::{App, control, routes, views};
 use crate::api;
 use crate::metrics::Metrics;
 
@@ -65,7 +65,7 @@ pub async fn ready(State(app): State<App>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-pub async fn metrics(metrics: Arc<Metrics>) -> Response {
+pub async fn metrics(Extension(metrics): Extension<Arc<Metrics>>) -> Response {
     match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -129,9 +129,13 @@ pub async fn config(State(app): State<App>) -> Response {
     json(&*config)
 }
 
+/// The description of this API.
+pub async fn openapi() -> Response {
+    json(&routes::openapi())
+}
+
 pub async fn unknown(uri: Uri) -> Response {
-    let known = "/live, /ready, /metrics and /api/v1/{status,registries,services,endpoints,\
-                 proxies,conflicts,control,config,config_dump}, and by POST \
-                 /api/v1/{release,freeze,unfreeze,drain,undrain}";
-    failure(StatusCode::NOT_FOUND, format!("there is no {}; known are {known}", uri.path()))
+    let known: Vec<_> = routes::all().iter().map(|route| route.path).collect();
+    let known = known.join(", ");
+    failure(StatusCode::NOT_FOUND, format!("there is no {}; there are {known}", uri.path()))
 }

@@ -160,6 +160,11 @@ impl Mainstem {
         self.xds
     }
 
+    /// Where it serves operators.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin_address
+    }
+
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process
