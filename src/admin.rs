@@ -30,6 +30,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use mainstem_aggregate::Published;
+use mainstem_registry::Updates;
 use mainstem_xds::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -68,6 +69,8 @@ pub struct App {
     pub clients: Clients,
     /// When the process started.
     pub started: SystemTime,
+    /// What registries say, and how steadily.
+    pub updates: Updates,
     /// Where proxies are served.
     pub xds_address: watch::Receiver<String>,
     /// Where changes are written down.

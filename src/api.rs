@@ -98,6 +98,12 @@ pub struct Registry {
     /// When it last failed, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// How often its index of changes was reset, so that everything was asked anew.
+    #[serde(default)]
+    pub index_resets: u64,
+    /// How often its index went ahead though nothing had changed.
+    #[serde(default)]
+    pub index_jumps: u64,
     /// How many batches of updates it brought.
     pub updates: u64,
     /// How many services it defines.

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use crate::config::{AdapterConfig, AuthenticationConfig, Config, OidcConfig};
 use crate::metrics::AuthMetrics;
-use crate::xds::Source;
+use crate::xds::{Source, is_debug};
 
 /// Lets clients in by the configuration in force.
 pub struct Gate {
@@ -80,6 +80,9 @@ impl Authenticator for Gate {
         if self.is_open() {
             return Box::pin(std::future::ready(Ok(Identity::anonymous())));
         }
+        // Who looks on stands for no workload that an identity could fit; whether he may
+        // is for whom he asks about.
+        let node = node.filter(|node| !is_debug(node));
         self.authentication.authenticate(credentials, node)
     }
 }

@@ -40,7 +40,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     let (updates, receiver) = mainstem_registry::channel();
     tasks.spawn(
         "registries",
-        registries::manage(followers.plan.subscribe(), updates, shutdown.clone()),
+        registries::manage(followers.plan.subscribe(), updates.clone(), shutdown.clone()),
     );
 
     // One snapshot.
@@ -60,6 +60,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     followers.source = Some(source.clone());
     tasks.spawn("scopes", source.clone().follow(shutdown.clone()));
     let (clients, pushes) = (Clients::default(), Pushes::default());
+    source.tell_of(clients.clone());
     let server = Server::observed(
         ServerConfig::default(),
         Arc::new(source.clone()),
@@ -80,6 +81,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
         source,
         clients,
         started,
+        updates,
         xds_address: xds_address.clone(),
         audit: Arc::default(),
     };

@@ -12,24 +12,27 @@
 //! - Until the registries are complete, or their deadlines over, nobody is
 //!   answered: an answer that lacks a registry would take its endpoints away.
 
+mod debug;
 mod node;
 mod tracks;
 mod view;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use mainstem_aggregate::{Published, Readiness, Shared as Controlled, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
 use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_translate::{Counts, Scopes, Settings};
-use mainstem_xds::{Client, Refusal, ResourceSource, ResourceView};
+use mainstem_xds::{Client, Clients, Refusal, ResourceSource, ResourceView};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use debug::DebugView;
+pub use debug::is_debug;
 pub use node::proxy;
 use tracks::Tracks;
 use view::View;
@@ -45,6 +48,8 @@ struct Shared {
     tracks: Tracks,
     snapshots: Snapshots,
     control: watch::Receiver<Controlled>,
+    /// Who is connected, for those who ask about others.
+    clients: OnceLock<Clients>,
     readiness: Readiness,
     /// Whether the scopes hold a snapshot that is worth serving.
     ready: AtomicBool,
@@ -78,6 +83,7 @@ impl Source {
             scopes: Scopes::new(settings, published.snapshots.load()),
             snapshots: published.snapshots.clone(),
             control: published.control.shared().clone(),
+            clients: OnceLock::new(),
             readiness: published.readiness.clone(),
             ready: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
@@ -120,6 +126,11 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// Answers operators who ask about these clients.
+    pub fn tell_of(&self, clients: Clients) {
+        let _ = self.shared.clients.set(clients);
     }
 
     /// How much the scopes hold.
@@ -180,6 +191,15 @@ impl Source {
 
 impl ResourceSource for Source {
     fn connect(&self, client: &Arc<Client>) -> Result<Box<dyn ResourceView>, Refusal> {
+        if is_debug(&client.node) {
+            return match client.identity.operator {
+                true => Ok(Box::new(DebugView(self.clone()))),
+                false => Err(Refusal::Denied(
+                    "only an identity of xds.authentication.operators may ask about proxies"
+                        .to_owned(),
+                )),
+            };
+        }
         let proxy = self.proxy(client)?;
         Ok(Box::new(View::new(self.shared.clone(), proxy)))
     }

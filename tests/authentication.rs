@@ -7,6 +7,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use common::Mainstem;
+use futures::StreamExt;
+use mainstem_proto::envoy::admin::v3::ClustersConfigDump;
+use mainstem_proto::envoy::config::core::v3::Node;
+use mainstem_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use mainstem_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use mainstem_proto::envoy::service::status::v3::{ClientConfig, ConfigStatus};
 use mainstem_test_support::{
     Ca, Envoy, EnvoyVersion, HttpClient, Identity, KeyServer, Kubernetes, Scratch, TIMEOUT,
     TokenIssuer, eventually, free_port,
@@ -15,8 +21,10 @@ use pretty_assertions::assert_eq;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+const OPERATOR: &str = "spiffe://cluster.local/ns/istio-system/sa/istioctl";
 const ISSUER: &str = "https://issuer.test";
 
 /// A control plane with a TLS listener, a Kubernetes cluster and an issuer.
@@ -54,9 +62,10 @@ impl Secured {
                 "key": files.path().join("server.key"),
                 "clientCa": files.path().join("ca.pem"),
             },
-            "authentication": { "oidc": [{
-                "issuer": ISSUER, "audiences": ["mesh"], "jwksUri": keys.keys_url(),
-            }]},
+            "authentication": {
+                "oidc": [{ "issuer": ISSUER, "audiences": ["mesh"], "jwksUri": keys.keys_url() }],
+                "operators": [OPERATOR],
+            },
         }});
         let mainstem = Mainstem::launch_with(Ipv4Addr::LOCALHOST, &[registry], settings).await;
         mainstem.ready().await;
@@ -293,4 +302,87 @@ fn what_would_expose_the_mesh_or_serve_nobody_is_refused(#[case] xds: Value, #[c
         .expect("the binary under test starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains(hint), "{said}");
+}
+
+/// What istioctl gets, asking as it does: the first answer, or why there is none.
+async fn istioctl(
+    secured: &Secured,
+    identity: &str,
+    type_url: &str,
+    names: &[&str],
+) -> Result<DiscoveryResponse, tonic::Status> {
+    let own = secured.authority.workload(identity);
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(secured.authority.pem()))
+        .identity(tonic::transport::Identity::from_pem(own.cert_pem, own.key_pem))
+        .domain_name("localhost");
+    let channel = Channel::from_shared(format!("https://{}", secured.tls)).expect("an address");
+    let channel = channel.tls_config(tls).expect("certificates").connect().await;
+    let channel = channel.unwrap_or_else(|error| panic!("connecting: {error:?}"));
+    let node = Node { id: "debug~0.0.0.0~istioctl~cluster.local".to_owned(), ..Node::default() };
+    let request = DiscoveryRequest {
+        node: Some(node),
+        type_url: type_url.to_owned(),
+        resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..DiscoveryRequest::default()
+    };
+    // The stream stays open, as istioctl's does until it has its answer.
+    let requests = futures::stream::iter([request]).chain(futures::stream::pending());
+    let mut client = AggregatedDiscoveryServiceClient::new(channel);
+    let mut responses = client.stream_aggregated_resources(requests).await?.into_inner();
+    let answer = tokio::time::timeout(TIMEOUT, responses.message()).await;
+    Ok(answer.expect("an answer in time")?.expect("an answer before the end"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn istioctl_learns_over_ads_who_is_in_sync_and_what_a_proxy_is_given() {
+    let secured = Secured::start().await;
+    write(&secured.files, "web", &secured.authority.workload(WEB));
+    let (certificate, key) = (secured.file("web.pem"), secured.file("web.key"));
+    let envoy = secured.envoy(&["--tls-cert", &certificate, "--tls-key", &key]).await;
+    envoy.ready().await;
+    let clients = eventually("the proxy is in sync", TIMEOUT, async || {
+        let answer = istioctl(&secured, OPERATOR, "istio.io/debug/syncz", &[]).await;
+        let answer = answer.map_err(|status| status.to_string())?;
+        assert_eq!(answer.type_url, "istio.io/debug/syncz");
+        let clients: Vec<ClientConfig> = answer
+            .resources
+            .iter()
+            .map(|any| any.unpack::<ClientConfig>().expect("a ClientConfig"))
+            .collect();
+        let status = |client: &ClientConfig, kind: &str| {
+            let all = client.generic_xds_configs.iter();
+            let found = all.into_iter().find(|of| of.type_url.ends_with(kind));
+            found.map(|of| of.config_status())
+        };
+        let synced = |client: &ClientConfig| {
+            ["Cluster", "Listener"]
+                .iter()
+                .all(|kind| status(client, kind) == Some(ConfigStatus::Synced))
+        };
+        if clients.iter().all(synced) { Ok(clients) } else { Err(format!("{clients:?}")) }
+    })
+    .await;
+    let [client] = &clients[..] else { panic!("one proxy: {clients:?}") };
+    let node = client.node.as_ref().expect("its node");
+    assert!(node.id.contains("~web-1.shop~"), "{}", node.id);
+    assert!(node.metadata.as_ref().expect("metadata").fields.contains_key("CLUSTER_ID"));
+    assert_eq!(client.generic_xds_configs.len(), 5);
+
+    let dump = istioctl(&secured, OPERATOR, "istio.io/debug/config_dump", &["web-1.shop"]).await;
+    let dump = dump.expect("a dump");
+    let kinds: Vec<&str> =
+        dump.resources.iter().filter_map(|any| any.type_url.rsplit('.').next()).collect();
+    let expected =
+        ["ClustersConfigDump", "EndpointsConfigDump", "ListenersConfigDump", "RoutesConfigDump"];
+    assert_eq!(kinds, expected);
+    let clusters = dump.resources[0].unpack::<ClustersConfigDump>().expect("clusters");
+    assert!(!clusters.dynamic_active_clusters.is_empty());
+
+    // Others learn nothing.
+    for kind in ["istio.io/debug/syncz", "istio.io/debug/config_dump"] {
+        let refused = istioctl(&secured, WEB, kind, &[]).await.expect_err("no operator");
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+        assert!(refused.message().contains("xds.authentication.operators"), "{refused}");
+    }
 }

@@ -26,4 +26,4 @@ mod updates;
 pub use adapter::Adapter;
 pub use backoff::Backoff;
 pub use field::{FieldPath, Invalid, Problems, Step};
-pub use updates::{Batch, UpdateReceiver, UpdateSender, Updates, channel};
+pub use updates::{Batch, Churn, UpdateReceiver, UpdateSender, Updates, channel};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainstem_model::{Condition, Key, ObjectRef, RegistryId, RegistryUpdate, Rejected, Value};
 use parking_lot::Mutex;
@@ -28,6 +29,36 @@ struct Mailbox {
     incarnation: u64,
     removed: bool,
     pending: Batch,
+    churn: Arc<Churn>,
+}
+
+/// How often a registry's own index of its changes misbehaved; grows only.
+#[derive(Debug, Default)]
+pub struct Churn {
+    resets: AtomicU64,
+    jumps: AtomicU64,
+}
+
+impl Churn {
+    /// The index went back or was forgotten, so that everything was asked anew.
+    pub fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The index went ahead, and nothing had changed.
+    pub fn jumped(&self) {
+        self.jumps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was reset.
+    pub fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Relaxed)
+    }
+
+    /// How often it jumped.
+    pub fn jumps(&self) -> u64 {
+        self.jumps.load(Ordering::Relaxed)
+    }
 }
 
 /// What one registry said since the last read, merged by key. To be applied in
@@ -114,7 +145,13 @@ impl Updates {
         let mailbox = mailboxes.entry(registry.clone()).or_default();
         mailbox.incarnation += 1;
         mailbox.removed = false;
-        UpdateSender { shared: self.shared.clone(), incarnation: mailbox.incarnation, registry }
+        let (incarnation, churn) = (mailbox.incarnation, mailbox.churn.clone());
+        UpdateSender { shared: self.shared.clone(), incarnation, registry, churn }
+    }
+
+    /// How often a registry's index misbehaved, since the process began.
+    pub fn churn(&self, registry: &RegistryId) -> Option<Arc<Churn>> {
+        self.shared.mailboxes.lock().get(registry).map(|mailbox| mailbox.churn.clone())
     }
 
     /// Says that a registry is gone from the configuration: everything that it
@@ -137,12 +174,18 @@ pub struct UpdateSender {
     shared: Arc<Shared>,
     incarnation: u64,
     registry: RegistryId,
+    churn: Arc<Churn>,
 }
 
 impl UpdateSender {
     /// The registry that speaks.
     pub fn registry(&self) -> &RegistryId {
         &self.registry
+    }
+
+    /// Where it is counted that the registry's index misbehaved.
+    pub fn churn(&self) -> &Arc<Churn> {
+        &self.churn
     }
 
     /// Says several things at once; the reader sees all of them or none.

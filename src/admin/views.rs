@@ -89,6 +89,9 @@ pub fn registries(app: &App) -> Vec<api::Registry> {
         let state = snapshot.registries().get(&config.id).unwrap_or(&unknown);
         let mut view = registry(config, state, statuses.get(&config.id));
         view.last_good = view.last_good.filter(|_| current.config.state.directory.is_some());
+        if let Some(churn) = app.updates.churn(&config.id) {
+            (view.index_resets, view.index_jumps) = (churn.resets(), churn.jumps());
+        }
         view.holds = holds(&in_force, &config.id);
         let own = decisions.iter().filter(|d| d.registry.as_deref() == Some(&*view.name));
         view.decisions = own.filter(|d| d.kind != "hold").cloned().collect();
@@ -141,6 +144,8 @@ fn registry(
         last_update: status.and_then(|status| status.last_update).map(time),
         last_error: last_error
             .map(|(at, why)| api::LastError { at: time(*at), reason: why.to_string() }),
+        index_resets: 0,
+        index_jumps: 0,
         updates: status.map_or(0, |status| status.batches),
         services: state.services,
         endpoints: state.endpoints,

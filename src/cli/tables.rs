@@ -238,6 +238,18 @@ pub fn registries(all: &[Registry]) -> String {
         if let Some(reason) = &registry.reason {
             let _ = write!(text, "\n{} is {}: {reason}\n", registry.name, registry.state);
         }
+        if registry.index_resets + registry.index_jumps > 0 {
+            let (name, resets, jumps) =
+                (&registry.name, registry.index_resets, registry.index_jumps);
+            let _ = write!(
+                text,
+                "\n{name}: its index was reset {resets} times and jumped {jumps} times\n"
+            );
+        }
+        if let Some(last) = registry.last_error.as_ref().filter(|_| registry.reason.is_none()) {
+            let (name, ago, reason) = (&registry.name, age(&last.at), &last.reason);
+            let _ = write!(text, "\n{name} last failed {ago} ago: {reason}\n");
+        }
         if registry.restored {
             let _ =
                 write!(text, "\n{} is served from its last good state on disk\n", registry.name);

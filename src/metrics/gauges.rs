@@ -170,7 +170,21 @@ fn of_registries<'a>(
     };
     let control = app.published.control.shared().borrow().state.clone();
     let share = |id: &RegistryId, _: &RegistryState| Some(f64::from(control.share(id, now.into())));
+    let resets =
+        |id: &RegistryId, _: &RegistryState| Some(generation(app.updates.churn(id)?.resets()));
+    let jumps =
+        |id: &RegistryId, _: &RegistryState| Some(generation(app.updates.churn(id)?.jumps()));
     let gauges = [
+        (
+            "mainstem_registry_index_resets",
+            "How often the registry's index of changes was reset",
+            each(&resets),
+        ),
+        (
+            "mainstem_registry_index_jumps",
+            "How often the registry's index went ahead though nothing had changed",
+            each(&jumps),
+        ),
         (
             "mainstem_registry_weight_percent",
             "How much of their weight the registry's endpoints have: less than 100 while drained",

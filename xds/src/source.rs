@@ -52,6 +52,13 @@ pub trait ResourceView: Send + 'static {
     /// Reads one resource by its name or an alias.
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup;
 
+    /// What a name without a resource of its own stands for: clients without delta that
+    /// ask for it are sent all of these.
+    fn parts(&self, type_url: &TypeUrl, name: &str) -> Vec<Arc<Resource>> {
+        let _ = (type_url, name);
+        Vec::new()
+    }
+
     /// Everything of a type that the client may see, in order of names.
     fn list(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Arc<Resource>> + '_>;
 

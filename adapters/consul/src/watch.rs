@@ -56,7 +56,10 @@ pub(crate) async fn run(config: ConsulConfig, traffic: Arc<Traffic>, updates: Up
                     }
                     End::Renewed => Views::Welcome,
                     // They may show the replaced state for a while.
-                    End::WentBack => Views::Avoided,
+                    End::WentBack => {
+                        updates.churn().reset();
+                        Views::Avoided
+                    }
                 }
             }
             Err(error) => {

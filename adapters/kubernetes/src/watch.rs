@@ -57,8 +57,10 @@ pub(crate) async fn run(config: KubernetesConfig, updates: UpdateSender) {
     let required = required(&config);
     let (events, inbox) = mpsc::channel(EVENTS);
     let generation = watch::Sender::new(0);
-    let followers = Kind::ALL
-        .map(|kind| Follower::new(kind, &api, &config, events.clone()).run(generation.subscribe()));
+    let followers = Kind::ALL.map(|kind| {
+        let follower = Follower::new(kind, &api, &config, events.clone(), updates.churn());
+        follower.run(generation.subscribe())
+    });
     let probe = probe::run(&api, &config, &required, events);
     let settings = Settings::new(updates.registry().clone(), &config);
     let store = Store::new(settings, &config);

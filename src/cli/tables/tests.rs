@@ -28,6 +28,8 @@ fn a_registry_is_a_row_with_its_troubles_below() {
         lag_seconds: Some(90.4),
         last_update: None,
         last_error: None,
+        index_resets: 1,
+        index_jumps: 0,
         updates: 3,
         services: 2,
         endpoints: 10,
@@ -57,6 +59,8 @@ REGISTRY    STATE  SINCE  LAG  UPDATED  SERVICES  ENDPOINTS  HELD  WORKLOADS  RE
 consul/dc1  stale  -      90s  -        2         10         4     0          1
 
 consul/dc1 is stale: connection refused
+
+consul/dc1: its index was reset 1 times and jumped 0 times
 
 consul/dc1 is served from its last good state on disk
 

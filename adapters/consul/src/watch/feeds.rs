@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mainstem_registry::Churn;
 use tokio::sync::mpsc;
 
 use super::follow::{Feed, News};
@@ -14,6 +15,7 @@ use crate::index::CatalogIndex;
 pub(super) struct Line {
     pub api: Arc<Api>,
     pub events: mpsc::Sender<Event>,
+    pub churn: Arc<Churn>,
 }
 
 impl Line {
@@ -63,6 +65,10 @@ impl Feed for ServiceFeed {
         self.0.api.instances(&self.1, index, ask).await
     }
 
+    fn jumped(&self) {
+        self.0.churn.jumped();
+    }
+
     async fn say(&self, answer: Result<Answer<Vec<RawInstance>>, ApiError>) {
         self.0.say(Event::Service(self.1.clone(), answer)).await;
     }
@@ -79,6 +85,10 @@ impl Feed for ChecksFeed {
 
     async fn ask(&self, index: CatalogIndex, _: Ask) -> Result<Answer<Vec<Check>>, ApiError> {
         self.0.api.troubled_checks(index).await
+    }
+
+    fn jumped(&self) {
+        self.0.churn.jumped();
     }
 
     async fn say(&self, answer: Result<Answer<Vec<Check>>, ApiError>) {

@@ -40,6 +40,9 @@ pub(super) trait Feed: Send + Sync {
     fn say(&self, answer: Result<Answer<Self::Value>, ApiError>)
     -> impl Future<Output = ()> + Send;
 
+    /// The index went ahead, and the answer says nothing new.
+    fn jumped(&self) {}
+
     /// The leader itself is at a lower index than was seen before.
     fn went_back(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
@@ -72,7 +75,12 @@ pub(super) async fn follow<F: Feed>(feed: F, from: CatalogIndex, wait: Duration)
                 if position.is_back(answer.index) {
                     feed.went_back().await;
                 }
-                if position.advance(&answer, F::NEWS, asked.elapsed() < wait) {
+                let known = position.index;
+                let new = position.advance(&answer, F::NEWS, asked.elapsed() < wait);
+                if !new && known.waits() && position.index > known {
+                    feed.jumped();
+                }
+                if new {
                     feed.say(Ok(answer)).await;
                     idle.reset();
                 } else if asked.elapsed() < AT_ONCE {

@@ -105,7 +105,7 @@ impl<'a> Session<'a> {
         let queries = config.queries(api.multiplexes());
         let errands = config.errands(api.multiplexes());
         let (sender, events) = mpsc::channel(256);
-        let line = Line { api: Arc::new(api), events: sender };
+        let line = Line { api: Arc::new(api), events: sender, churn: updates.churn().clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(probe(config.clone(), line.clone(), credentials));
         tasks.spawn(follow(ListFeed(line.clone()), CatalogIndex::START, config.wait.duration()));

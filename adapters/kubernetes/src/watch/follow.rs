@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::core::WatchEvent;
-use mainstem_registry::Backoff;
+use mainstem_registry::{Backoff, Churn};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -34,6 +34,7 @@ pub(super) struct Follower<'a> {
     api: &'a Api,
     config: &'a KubernetesConfig,
     events: mpsc::Sender<Event>,
+    churn: &'a Churn,
     /// Where the collection is, once known.
     path: Option<String>,
     /// The revision up to which everything was said; `None` before a list.
@@ -57,12 +58,14 @@ impl<'a> Follower<'a> {
         api: &'a Api,
         config: &'a KubernetesConfig,
         events: mpsc::Sender<Event>,
+        churn: &'a Churn,
     ) -> Self {
         Self {
             kind,
             api,
             config,
             events,
+            churn,
             path: None,
             position: None,
             absences: 0,
@@ -89,6 +92,7 @@ impl<'a> Follower<'a> {
                 Ok(End::Progress) => backoff.reset(),
                 Ok(End::Nothing) => backoff.wait().await,
                 Err(error) if error.is_gone() => {
+                    self.churn.reset();
                     self.position = None;
                     backoff.wait().await;
                 }

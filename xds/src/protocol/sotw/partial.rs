@@ -110,6 +110,8 @@ impl Kind {
             Lookup::Absent => {
                 self.refused.remove(name);
                 self.heartbeats.forget(name);
+                let parts = view.parts(&self.type_url, name);
+                parts.iter().for_each(|resource| self.add_found(resource, fill, partial));
             }
             Lookup::Loading => {}
         }
