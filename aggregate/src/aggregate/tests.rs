@@ -13,7 +13,7 @@ use crate::fixtures::{
     batch, config, endpoint, endpoints, key, put_endpoints, put_service, rejected, service, set,
     written,
 };
-use crate::policy::{Fields, MergePolicy, Sharing};
+use crate::policy::{Fields, Isolation, MergePolicy, Sharing};
 use crate::settings::AggregateConfig;
 
 impl Aggregate {
@@ -309,14 +309,50 @@ fn federated() -> AggregateConfig {
     AggregateConfig { policies, ..config(&registries) }
 }
 
+fn a_sharing() -> impl Strategy<Value = Sharing> {
+    let all = || REGISTRIES.map(RegistryId::from).to_vec();
+    let some = prop::sample::subsequence(all(), 1..=REGISTRIES.len());
+    let tiers = prop::collection::btree_map(prop::sample::select(all()), 0..3u8, 1..4);
+    let shares = (prop::sample::subsequence(all(), 2), 0..=100u8)
+        .prop_map(|(two, first)| two.into_iter().zip([first, 100 - first]).collect());
+    prop_oneof![
+        Just(Sharing::Union),
+        some.clone().prop_shuffle().prop_map(Sharing::Prefer),
+        tiers.prop_map(Sharing::Failover),
+        shares.prop_map(Sharing::Weighted),
+        Just(Sharing::Isolate(Isolation::OwnCluster)),
+        some.prop_map(|only| Sharing::Isolate(Isolation::Registries(only))),
+    ]
+}
+
+/// The registries of [`federated`] under any policies.
+fn federations() -> impl Strategy<Value = AggregateConfig> {
+    let fields = prop::sample::subsequence(REGISTRIES.map(RegistryId::from).to_vec(), 0..3);
+    let hosts = prop::sample::subsequence(vec!["*", "*.svc", "web.shop.svc", "*.consul"], 0..4);
+    hosts.prop_flat_map(move |hosts| {
+        let policies: Vec<_> = hosts
+            .into_iter()
+            .map(|host| {
+                (a_sharing(), fields.clone()).prop_map(move |(sharing, first)| MergePolicy {
+                    name: host.to_owned(),
+                    hosts: vec![host.into()],
+                    sharing,
+                    fields: Fields { ports: first.clone(), labels: first, ..Fields::default() },
+                })
+            })
+            .collect();
+        policies.prop_map(|policies| AggregateConfig { policies, ..federated() })
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn after_any_sequence_the_snapshot_equals_one_merged_from_scratch(
-        events in events(), waits in prop::collection::vec(prop::bool::ANY, 30),
+        config in federations(), events in events(), waits in prop::collection::vec(prop::bool::ANY, 30),
     ) {
-        let mut aggregate = Aggregate::new(federated());
+        let mut aggregate = Aggregate::new(config);
         let mut pending = crate::dirty::Pending::default();
         for ((registry, event), all) in events.iter().zip(waits) {
             pending.add(happen(&mut aggregate, registry, event));
@@ -328,14 +364,16 @@ proptest! {
     }
 
     #[test]
-    fn any_interleaving_of_registries_gives_the_same_snapshot(events in events()) {
-        let mut one = Aggregate::new(federated());
+    fn any_interleaving_of_registries_gives_the_same_snapshot(
+        config in federations(), events in events(),
+    ) {
+        let mut one = Aggregate::new(config.clone());
         for (registry, event) in &events {
             let dirty = happen(&mut one, registry, event);
             one.publish(&dirty);
         }
         // Each registry's events stay in order; the last registry speaks first.
-        let mut other = Aggregate::new(federated());
+        let mut other = Aggregate::new(config);
         for speaker in REGISTRIES.iter().rev() {
             for (registry, event) in events.iter().filter(|(registry, _)| registry == speaker) {
                 let dirty = happen(&mut other, registry, event);
@@ -346,18 +384,41 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_configuration_equals_having_started_with_it(events in events()) {
-        let mut changed = Aggregate::new(config(&["file/a *", "consul/dc1 *"]));
-        let mut started = Aggregate::new(federated());
+    fn a_changed_configuration_equals_having_started_with_it(
+        config in federations(), events in events(),
+    ) {
+        let mut changed = Aggregate::new(crate::fixtures::config(&["file/a *", "consul/dc1 *"]));
+        let mut started = Aggregate::new(config.clone());
         for (registry, event) in &events {
             for aggregate in [&mut changed, &mut started] {
                 let dirty = happen(aggregate, registry, event);
                 aggregate.publish(&dirty);
             }
         }
-        let dirty = changed.configure(federated());
+        let dirty = changed.configure(config);
         changed.publish(&dirty);
         prop_assert_eq!(content(changed.snapshot()), content(started.snapshot()));
+    }
+
+    #[test]
+    fn what_is_said_again_changes_nothing(config in federations(), events in events()) {
+        let mut aggregate = Aggregate::new(config.clone());
+        for (registry, event) in &events {
+            let dirty = happen(&mut aggregate, registry, event);
+            aggregate.publish(&dirty);
+        }
+        let before = aggregate.snapshot().clone();
+        for registry in REGISTRIES {
+            let Some(held) = aggregate.held.get(registry) else { continue };
+            let (values, rejected) = (held.values.all().collect(), held.state().rejected.to_vec());
+            let again = RegistryUpdate::Replace { values, rejected };
+            let dirty = aggregate.apply(registry.into(), batch([again]));
+            aggregate.publish(&dirty);
+        }
+        let dirty = aggregate.configure(config);
+        aggregate.publish(&dirty);
+        let changes = aggregate.snapshot().changes_since(before.generation());
+        prop_assert_eq!(changes, Some(ChangeSet::default()));
     }
 }
 

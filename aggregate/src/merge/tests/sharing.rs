@@ -184,3 +184,72 @@ proptest! {
         }
     }
 }
+
+/// Any way of sharing among `ALL`.
+fn a_sharing() -> impl Strategy<Value = Sharing> {
+    let some = prop::sample::subsequence(ids(&ALL), 1..=ALL.len());
+    let tiers = prop::collection::btree_map(prop::sample::select(ids(&ALL)), 0..4u8, 1..4);
+    let shares = (0..=100u8).prop_map(|first| {
+        let [one, other, _] = ALL.map(RegistryId::from);
+        [(one, first), (other, 100 - first)].into()
+    });
+    prop_oneof![
+        Just(Sharing::Union),
+        some.clone().prop_shuffle().prop_map(Sharing::Prefer),
+        tiers.prop_map(Sharing::Failover),
+        shares.prop_map(Sharing::Weighted),
+        Just(Sharing::Isolate(Isolation::OwnCluster)),
+        some.prop_map(|only| Sharing::Isolate(Isolation::Registries(only))),
+    ]
+}
+
+/// Endpoints of the registry at this place, none of which another registry has,
+/// with weights that leave shares exact.
+fn own_set(n: usize) -> impl Strategy<Value = Vec<Endpoint>> {
+    let health = prop::sample::select(vec![
+        Health::Healthy,
+        Health::Degraded,
+        Health::Draining,
+        Health::Unhealthy,
+    ]);
+    let one = (1..9u8, 1..50u32, health).prop_map(move |(at, weight, health)| {
+        let of = endpoint(ALL[n], "web", &format!("80 10.{n}.0.{at}:80"));
+        Endpoint { weight, health, ..of }
+    });
+    prop::collection::vec(one, 0..5)
+}
+
+fn shared(sharing: &Sharing, sets: &[Vec<Endpoint>; 3]) -> Merged {
+    let mut said = Said::default().service(ALL[0], web(ALL[0], &["80 http"]));
+    said.0[0].2 = Some(set(WEB, sets[0].clone()));
+    for n in 1..3 {
+        said = said.endpoints(ALL[n], set(WEB, sets[n].clone()));
+    }
+    said.1 = by(sharing.clone());
+    said.merged(
+        &ALL.map(|id| if id == ALL[0] { id.to_owned() } else { format!("{id} *") })
+            .each_ref()
+            .map(String::as_str),
+    )
+}
+
+/// What each registry has of a merged service.
+fn apart(merged: &Merged) -> [Vec<Endpoint>; 3] {
+    let all = merged.endpoints.as_ref().map_or(&[][..], |set| set.endpoints());
+    ALL.map(|id| {
+        let own = all.iter().filter(|e| e.origins[0].origin.registry.as_str() == id);
+        own.map(|endpoint| Endpoint::clone(endpoint)).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn sharing_what_is_shared_already_changes_nothing(
+        sharing in a_sharing(), sets in (own_set(0), own_set(1), own_set(2)),
+    ) {
+        let once = shared(&sharing, &sets.into());
+        let twice = shared(&sharing, &apart(&once));
+        let written = |merged: &Merged| format!("{:?}", apart(merged));
+        prop_assert_eq!(written(&twice), written(&once));
+    }
+}
