@@ -96,18 +96,21 @@ impl Aggregate {
         self.held.get(registry).map(Held::condition)
     }
 
-    /// Takes over a new configuration. Changed rules make everything dirty.
+    /// Takes over a new configuration. Changed rules make dirty what they are for: a
+    /// policy its own services, anything else everything.
     pub fn configure(&mut self, config: AggregateConfig) -> Dirty {
         let mut dirty = Dirty { mesh: config.mesh != self.config.mesh, ..Dirty::default() };
         let rules = Rules::new(&config);
         if rules != self.rules {
             let ids = self.rules.registries().iter().chain(rules.registries());
             dirty.registries.extend(ids.map(|registry| registry.id.clone()));
+            let differ = |key: &Key| self.rules.differ(&rules, key);
             for held in self.held.values() {
-                held.values.keys().iter().for_each(|key| dirty.mark(key, true));
+                let keys = held.values.keys();
+                keys.iter().filter(|key| differ(key)).for_each(|key| dirty.mark(key, true));
             }
-            self.holds.keys(None).for_each(|key| dirty.mark(&key, true));
-            self.holds.all_frozen_keys().for_each(|key| dirty.mark(&key, true));
+            let decided = self.holds.keys(None).chain(self.holds.all_frozen_keys());
+            decided.filter(differ).for_each(|key| dirty.mark(&key, true));
             self.rules = rules;
         }
         self.config = config;

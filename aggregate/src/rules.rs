@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mainstem_model::{
-    ClusterId, DefaultVisibility, HostPattern, Hostname, RegistryId, Service, ServiceAccount,
+    ClusterId, DefaultVisibility, HostPattern, Hostname, Key, RegistryId, Service, ServiceAccount,
     ServiceKey, Visibility,
 };
 
@@ -80,6 +80,18 @@ impl Rules {
         }
         let default_visibility = config.mesh.default_service_export_to.clone();
         Self { registries, policies: Policies::new(&config.policies), default_visibility }
+    }
+
+    /// Whether something could be merged differently by `other`.
+    pub fn differ(&self, other: &Self, key: &Key) -> bool {
+        let Self { registries, policies: _, default_visibility } = self;
+        if *registries != other.registries || *default_visibility != other.default_visibility {
+            return true;
+        }
+        match key {
+            Key::Service(key) | Key::Endpoints(key) => self.policy(key) != other.policy(key),
+            _ => false,
+        }
     }
 
     /// The merge policy of a service, where one is declared.

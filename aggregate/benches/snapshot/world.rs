@@ -1,9 +1,9 @@
 //! A federation as users have it: two Kubernetes clusters, one Consul datacenter
 //! and a file.
 //!
-//! Of ten services with ten endpoints each, five live in the home cluster alone
-//! and two in both clusters; one is joined by two VMs of Consul, one by two of
-//! the file, and one is Consul's own. Kubernetes' endpoints have pods behind
+//! Of ten services with ten endpoints each, five live in the home cluster alone,
+//! one in both clusters and one in all four registries; one is joined by two VMs
+//! of Consul, one by two of the file, and one is Consul's own. Kubernetes' endpoints have pods behind
 //! them; an endpoint of Consul or the file carries all that is known of its VM.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +19,9 @@ use mainstem_model::{
 pub const ENDPOINTS: usize = 10;
 /// The registries, in order.
 pub const REGISTRIES: [&str; 4] = ["kubernetes/home", "kubernetes/far", "consul/dc1", "file/vms"];
+
+/// The kind of service that all registries have a part in.
+pub const OF_ALL: usize = 6;
 
 const NODES: usize = 1000;
 
@@ -39,7 +42,8 @@ pub fn config() -> AggregateConfig {
 fn shares(n: usize) -> [usize; 4] {
     match n % 10 {
         0..5 => [10, 0, 0, 0],
-        5 | 6 => [5, 5, 0, 0],
+        5 => [5, 5, 0, 0],
+        OF_ALL => [4, 2, 2, 2],
         7 => [8, 0, 2, 0],
         8 => [8, 0, 0, 2],
         _ => [0, 0, 10, 0],

@@ -385,9 +385,11 @@ proptest! {
 
     #[test]
     fn a_changed_configuration_equals_having_started_with_it(
-        config in federations(), events in events(),
+        before in prop_oneof![federations(), Just(config(&["file/a *", "consul/dc1 *"]))],
+        config in federations(),
+        events in events(),
     ) {
-        let mut changed = Aggregate::new(crate::fixtures::config(&["file/a *", "consul/dc1 *"]));
+        let mut changed = Aggregate::new(before);
         let mut started = Aggregate::new(config.clone());
         for (registry, event) in &events {
             for aggregate in [&mut changed, &mut started] {
@@ -420,6 +422,21 @@ proptest! {
         let changes = aggregate.snapshot().changes_since(before.generation());
         prop_assert_eq!(changes, Some(ChangeSet::default()));
     }
+}
+
+#[test]
+fn a_changed_policy_merges_its_own_services_and_no_others() {
+    let mut aggregate = with_services(&["shop/web.shop.svc", "shop/db.shop.svc"]);
+    let policy = MergePolicy {
+        name: "db".to_owned(),
+        hosts: vec!["db.shop.svc".into()],
+        sharing: Sharing::Isolate(Isolation::OwnCluster),
+        fields: Fields::default(),
+    };
+    let config = AggregateConfig { policies: vec![policy], ..aggregate.config.clone() };
+    let dirty = aggregate.configure(config);
+    let published = aggregate.publish(&dirty).unwrap();
+    assert_eq!(published.merged, [key("shop/db.shop.svc")]);
 }
 
 #[test]
