@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::Mainstem;
 use mainstem_test_support::{
-    Consul, ConsulOptions, HttpClient, Kubernetes, Scratch, TIMEOUT, eventually,
+    Consul, ConsulOptions, HttpClient, Kubernetes, Scratch, Storage, TIMEOUT, eventually,
 };
 use pretty_assertions::assert_eq;
 use reqwest::Method;
@@ -207,6 +207,10 @@ async fn what_is_said_to_one_replica_holds_on_both(#[case] kind: &str) {
     })
     .await;
     pair.until("frozen", "1 2 3 4 9").await;
+    // A replica that starts now serves the same.
+    pair.replicas[1].kill_and_start().await;
+    pair.replicas[1].ready().await;
+    pair.until("frozen, after a restart", "1 2 3 4 9").await;
     pair.say(1, &["unfreeze", "consul/dc1"]);
     pair.until("thawed", "1 2 3 5 9").await;
 
@@ -247,6 +251,77 @@ async fn what_is_said_to_one_replica_holds_on_both(#[case] kind: &str) {
     pair.until("on a track", "5 9").await;
     pair.say(1, &["unfreeze", "--proxies", "namespace=shop"]);
     pair.until("off the track", "5 6 9").await;
+}
+
+#[rstest]
+#[case::kubernetes("kubernetes")]
+#[case::consul("consul")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_down_delays_nothing_and_loses_nothing(#[case] kind: &str) {
+    let registry = Consul::start(ConsulOptions::default()).await;
+    let (kubernetes, consul) = match kind {
+        "kubernetes" => (Some(Kubernetes::start().await), None),
+        // On disk: it comes back with what it had.
+        _ => {
+            let options = ConsulOptions { storage: Storage::Disk, ..ConsulOptions::default() };
+            (None, Some(Consul::start(options).await))
+        }
+    };
+    let store = match (&kubernetes, &consul) {
+        (Some(kubernetes), _) => {
+            let namespace = kubernetes.namespace("control").await;
+            Store::Kubernetes(kubernetes.clone(), namespace)
+        }
+        (_, Some(consul)) => Store::Consul(consul.http_url()),
+        (None, None) => unreachable!("one of them is there"),
+    };
+    let pair = Pair::start(registry, store).await;
+    pair.until("before", "1 2 3 4 9").await;
+    pair.say(0, &["freeze", "file/static"]);
+    eventually("both know", TIMEOUT, async || {
+        if pair.decisions(1, "freeze").len() == 1 { Ok(()) } else { Err("they do not") }
+    })
+    .await;
+
+    // Silent, and then gone.
+    kubernetes.iter().for_each(Kubernetes::pause);
+    consul.iter().for_each(Consul::pause);
+    let asked = std::time::Instant::now();
+    let drained = pair.say(0, &["drain", "consul/dc1"]);
+    assert_eq!(drained["begun"][0]["share"], 0, "{drained}");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+    kubernetes.iter().for_each(Kubernetes::kill9);
+    consul.iter().for_each(Consul::kill9);
+    eventually("it is in force, and its store is said to be down", TIMEOUT, async || {
+        let status = pair.replicas[0].cli(&["status"]);
+        let found = endpoints(&poll(&pair.replicas[0]).await);
+        let store = &status["controlStore"];
+        let down = store["error"].is_string() && store["waiting"] == 1;
+        if down && found == "9 1@1 2@1 3@1 4@1" { Ok(()) } else { Err(format!("{found} {store}")) }
+    })
+    .await;
+    // What registries say flows meanwhile.
+    register(&pair.consul, 5).await;
+    eventually("a new instance is there", TIMEOUT, async || {
+        let found = endpoints(&poll(&pair.replicas[0]).await);
+        if found == "9 1@1 2@1 3@1 4@1 5@1" { Ok(()) } else { Err(found) }
+    })
+    .await;
+
+    if let Some(kubernetes) = &kubernetes {
+        kubernetes.restart().await;
+    }
+    if let Some(consul) = &consul {
+        consul.restart().await;
+    }
+    pair.until("the other follows", "9 1@1 2@1 3@1 4@1 5@1").await;
+    assert_eq!(pair.decisions(1, "freeze").len(), 1);
+    eventually("all is well", TIMEOUT, async || {
+        let store = pair.replicas[0].cli(&["status"])["controlStore"].clone();
+        let well = store["error"].is_null() && store["waiting"] == 0;
+        if well { Ok(()) } else { Err(store.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

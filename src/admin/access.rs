@@ -47,8 +47,7 @@ pub struct Refused {
 pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| *peer);
     let (path, changes) = (request.uri().path(), !reads(request.method()));
-    let local = peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
-    if OPEN.contains(&path) || (local && !changes) {
+    if !needs_token(path, changes, peer) {
         return next.run(request).await;
     }
     let file = app.current.borrow().config.admin.token_file.clone();
@@ -70,6 +69,12 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
             response
         }
     }
+}
+
+/// Whether whoever comes from `peer` has to present a token.
+fn needs_token(path: &str, changes: bool, peer: Option<SocketAddr>) -> bool {
+    let local = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    !OPEN.contains(&path) && (changes || !local)
 }
 
 fn reads(method: &Method) -> bool {
@@ -177,6 +182,23 @@ mod tests {
         #[case] expected: Result<&str, u16>,
     ) {
         assert_eq!(presenting(Some(header), Some(file)), expected.map(str::to_owned));
+    }
+
+    #[rstest]
+    #[case("/metrics", false, "10.0.0.1:1", false)]
+    #[case("/api/v1/status", false, "127.0.0.1:1", false)]
+    #[case("/api/v1/status", false, "[::1]:1", false)]
+    #[case("/api/v1/status", false, "[::ffff:127.0.0.1]:1", false)]
+    #[case("/api/v1/status", false, "10.0.0.1:1", true)]
+    #[case("/api/v1/drain", true, "127.0.0.1:1", true)]
+    fn reading_is_open_to_this_host_alone_and_changing_to_nobody(
+        #[case] path: &str,
+        #[case] changes: bool,
+        #[case] peer: &str,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(needs_token(path, changes, peer.parse().ok()), expected);
+        assert!(needs_token("/api/v1/status", false, None));
     }
 
     #[test]

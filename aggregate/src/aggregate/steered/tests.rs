@@ -228,3 +228,79 @@ proptest! {
         prop_assert_eq!(other.serves(WEB), one.serves(WEB));
     }
 }
+
+#[derive(Clone, Debug)]
+enum Step {
+    Says(&'static str, Vec<u8>),
+    Freezes(bool, u64),
+    Thaws(bool),
+    Drains(&'static str, u8, u64),
+    Undrains(&'static str),
+    Waits(u64),
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    let registry = || prop::sample::select(vec![CONSUL, FILE]);
+    prop_oneof![
+        4 => (registry(), prop::collection::btree_set(1..6u8, 0..4))
+            .prop_map(|(registry, hosts)| Step::Says(registry, hosts.into_iter().collect())),
+        1 => (any::<bool>(), 1..50u64).prop_map(|(whole, time)| Step::Freezes(whole, time)),
+        1 => any::<bool>().prop_map(Step::Thaws),
+        1 => (registry(), 0..100u8, 0..40u64).prop_map(|(r, to, time)| Step::Drains(r, to, time)),
+        1 => registry().prop_map(Step::Undrains),
+        1 => (1..30u64).prop_map(Step::Waits),
+    ]
+}
+
+fn scope(whole_registry: bool) -> Scope {
+    let service = (!whole_registry).then(|| key(WEB));
+    Scope { registry: CONSUL.into(), service }
+}
+
+fn step(aggregate: &mut Aggregate, step: Step, now: &mut u64) {
+    let until = |time: u64, now: u64| moment(now + time);
+    match step {
+        Step::Says(registry, hosts) => {
+            let update = RegistryUpdate::Put(web(registry, &hosts).remove(1));
+            aggregate.hears(*now, registry, [update]);
+        }
+        Step::Freezes(whole, time) => {
+            let (since, until) = (moment(*now), until(time, *now));
+            let freeze = Freeze { since, until, reason: String::new() };
+            aggregate.is_told(*now, Change::Freeze(scope(whole), Some(freeze)));
+        }
+        Step::Thaws(whole) => aggregate.is_told(*now, Change::Freeze(scope(whole), None)),
+        Step::Drains(registry, to, time) => {
+            let from = aggregate.share(&registry.into());
+            let drain = drain(*now, *now + time, from, to);
+            aggregate.is_told(*now, Change::Drain(registry.into(), Some(drain)));
+        }
+        Step::Undrains(registry) => aggregate.is_told(*now, Change::Drain(registry.into(), None)),
+        Step::Waits(time) => {
+            *now += time;
+            aggregate.is_told(*now, Change::Expire(moment(*now)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever was decided in whatever order, what is served follows from what registries
+    /// say now, the control state and the time.
+    #[test]
+    fn what_is_served_is_a_function_of_registries_control_state_and_time(
+        steps in prop::collection::vec(a_step(), 1..16),
+    ) {
+        let (mut aggregate, mut now) = (world(), 10);
+        for one in steps {
+            step(&mut aggregate, one, &mut now);
+            let mut anew = Aggregate { held: aggregate.held.clone(), ..Aggregate::default() };
+            anew.control(aggregate.control_state().clone());
+            anew.steer(at(now));
+            let dirty = anew.configure(aggregate.config.clone());
+            anew.publish(&dirty);
+            prop_assert_eq!(anew.serves(WEB), aggregate.serves(WEB));
+        }
+    }
+}
