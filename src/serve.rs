@@ -57,6 +57,9 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
 
     // xDS out.
     let source = Source::new(&published, Settings::default(), config.cluster.clone());
+    if let Some(directory) = &config.state.directory {
+        source.keep_tracks(directory);
+    }
     followers.source = Some(source.clone());
     tasks.spawn("scopes", source.clone().follow(shutdown.clone()));
     let (clients, pushes) = (Clients::default(), Pushes::default());

@@ -17,6 +17,7 @@ mod node;
 mod tracks;
 mod view;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
@@ -126,6 +127,11 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// Keeps across restarts, below a directory, what frozen proxies are told.
+    pub fn keep_tracks(&self, directory: &Path) {
+        self.shared.tracks.keep(directory);
     }
 
     /// Answers operators who ask about these clients.

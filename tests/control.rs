@@ -72,6 +72,9 @@ impl Pair {
         ];
         let replica = async |name: &str| {
             let mut settings = store.settings();
+            if settings["state"].is_null() {
+                settings["state"] = json!({ "directory": keys.path().join(name) });
+            }
             settings["admin"] = json!({
                 "tokenFile": keys.path().join("token"),
                 "auditFile": keys.path().join(format!("{name}.jsonl")),
@@ -249,8 +252,29 @@ async fn what_is_said_to_one_replica_holds_on_both(#[case] kind: &str) {
         .await;
     }
     pair.until("on a track", "5 9").await;
+    pair.replicas[0].kill_and_start().await;
+    pair.replicas[0].ready().await;
+    pair.until("on a track, after a restart", "5 9").await;
     pair.say(1, &["unfreeze", "--proxies", "namespace=shop"]);
     pair.until("off the track", "5 6 9").await;
+
+    // Both are told something at the same time: nothing is lost.
+    std::thread::scope(|scope| {
+        for replica in [0, 1] {
+            let pair = &pair;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let group = format!("name=r{replica}-{n}");
+                    pair.say(replica, &["freeze", "--proxies", &group]);
+                }
+            });
+        }
+    });
+    eventually("both know all", TIMEOUT, async || {
+        let known = [0, 1].map(|replica| pair.decisions(replica, "track").len());
+        if known == [10, 10] { Ok(()) } else { Err(format!("{known:?}")) }
+    })
+    .await;
 }
 
 #[rstest]

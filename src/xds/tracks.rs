@@ -1,14 +1,21 @@
 //! Groups of proxies that are frozen: each has scopes of its own, which never move on.
+//!
+//! What a track keeps is also kept on disk, in the form of last good states, so that a
+//! replica that starts anew tells its proxies the same. The file's time is that of the
+//! decision, which tells it from a later track of the same group.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use mainstem_aggregate::{ControlState, Moment, ProxyGroup};
-use mainstem_model::{Proxy, Snapshot};
+use mainstem_aggregate::{ControlState, LastGood, Moment, ProxyGroup, Restored};
+use mainstem_model::{Proxy, RegistryId, Snapshot, Value};
 use mainstem_translate::{Scopes, Settings};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
 
 /// The tracks in force.
 pub(super) struct Tracks {
@@ -16,6 +23,9 @@ pub(super) struct Tracks {
     held: RwLock<BTreeMap<ProxyGroup, Arc<Held>>>,
     /// Counts changes, so that views need not look each time.
     version: AtomicU64,
+    /// Where snapshots are kept across restarts, if they are.
+    files: OnceLock<LastGood>,
+    writing: Mutex<JoinSet<()>>,
 }
 
 /// One track: the snapshot of the moment when it was first heard of here.
@@ -46,7 +56,18 @@ impl Held {
 
 impl Tracks {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, held: RwLock::default(), version: AtomicU64::new(0) }
+        Self {
+            settings,
+            held: RwLock::default(),
+            version: AtomicU64::new(0),
+            files: OnceLock::new(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// Keeps snapshots across restarts in a directory.
+    pub(super) fn keep(&self, directory: &Path) {
+        let _ = self.files.set(LastGood::new(&directory.join("tracks")));
     }
 
     /// Changes whenever the tracks do.
@@ -75,15 +96,100 @@ impl Tracks {
         if tracks.len() == held.len() && tracks.iter().all(|(group, t)| same(group, t.since)) {
             return false;
         }
-        held.retain(|group, track| tracks.get(group).is_some_and(|t| t.since == track.since));
+        held.retain(|group, track| {
+            let goes_on = tracks.get(group).is_some_and(|t| t.since == track.since);
+            if !goes_on {
+                self.forget(group);
+            }
+            goes_on
+        });
         for (group, track) in tracks {
-            held.entry(group.clone()).or_insert_with(|| {
-                let scopes = Scopes::new(self.settings.clone(), snapshot());
-                let (group, begun) = (group.clone(), SystemTime::now());
-                Arc::new(Held { group, since: track.since, begun, scopes })
-            });
+            held.entry(group.clone())
+                .or_insert_with(|| Arc::new(self.begin(group.clone(), track.since, &snapshot)));
         }
         self.version.fetch_add(1, Ordering::Release);
         true
     }
+
+    /// A track with the snapshot that it has on disk, else with that of this moment.
+    fn begin(&self, group: ProxyGroup, since: Moment, now: impl Fn() -> Arc<Snapshot>) -> Held {
+        let now = now();
+        let (snapshot, begun) = match self.restored(&group, since, &now) {
+            Some(kept) => {
+                info!(proxies = %group, "a track is taken up again");
+                (kept, since.time())
+            }
+            None => {
+                self.write(&group, since, now.clone());
+                (now, SystemTime::now())
+            }
+        };
+        let scopes = Scopes::new(self.settings.clone(), snapshot);
+        Held { group, since, begun, scopes }
+    }
+
+    fn restored(&self, group: &ProxyGroup, since: Moment, now: &Snapshot) -> Option<Arc<Snapshot>> {
+        match self.files.get()?.read(&file(group)) {
+            Ok(Some(Restored { values, live_at })) if Moment::from(live_at) == since => {
+                Some(Arc::new(snapshot(values, now)))
+            }
+            Ok(_) => None,
+            Err(refused) => {
+                warn!(proxies = %group, error = %refused, "what a track kept is not used");
+                None
+            }
+        }
+    }
+
+    fn write(&self, group: &ProxyGroup, since: Moment, snapshot: Arc<Snapshot>) {
+        let Some(files) = self.files.get().cloned() else { return };
+        let group = group.clone();
+        let mut writing = self.writing.lock();
+        while writing.try_join_next().is_some() {}
+        writing.spawn_blocking(move || {
+            if let Err(error) = files.write(&file(&group), values(&snapshot), since.time()) {
+                warn!(proxies = %group, %error, "what a track keeps ends with this process");
+            }
+        });
+    }
+
+    fn forget(&self, group: &ProxyGroup) {
+        if let Some(Err(error)) = self.files.get().map(|files| files.forget(&file(group))) {
+            warn!(proxies = %group, %error, "what a track kept stays on disk");
+        }
+    }
+}
+
+/// The name under which a track is kept.
+fn file(group: &ProxyGroup) -> RegistryId {
+    RegistryId::new("track", &group.to_string())
+}
+
+/// Everything of a snapshot that proxies may be told.
+fn values(snapshot: &Snapshot) -> Vec<Value> {
+    let services = snapshot.services().cloned().map(Value::Service);
+    let sets = snapshot.services().filter_map(|service| snapshot.endpoints(&service.key));
+    services
+        .chain(sets.cloned().map(Value::Endpoints))
+        .chain(snapshot.workloads().cloned().map(Value::Workload))
+        .chain(snapshot.namespaces().cloned().map(Value::Namespace))
+        .chain(snapshot.configs().cloned().map(Value::Config))
+        .chain(snapshot.gateways().cloned().map(Value::Gateway))
+        .collect()
+}
+
+/// The same as a snapshot again, with the mesh settings of another one.
+fn snapshot(values: Vec<Value>, now: &Snapshot) -> Snapshot {
+    let mut draft = Snapshot::new((**now.mesh()).clone()).edit();
+    for value in values {
+        match value {
+            Value::Service(service) => draft.put_service(service),
+            Value::Endpoints(set) => draft.put_endpoints(set),
+            Value::Workload(workload) => draft.put_workload(workload),
+            Value::Namespace(namespace) => draft.put_namespace(namespace),
+            Value::Config(config) => draft.put_config(config),
+            Value::Gateway(gateway) => draft.put_gateway(gateway),
+        }
+    }
+    draft.finish()
 }
