@@ -186,6 +186,7 @@ impl Stage {
         put(&files, 1);
         let registry = json!({ "type": "file", "cluster": "static", "path": files.path() });
         let mainstem = Mainstem::start(Ipv4Addr::LOCALHOST, &[registry]).await;
+        mainstem.expect_refusals();
         let mut healthy = Healthy::start(&mainstem, scale.healthy).await;
         healthy.until(1).await;
         Self { scale, files, mainstem, healthy, port: 1 }

@@ -5,10 +5,10 @@ mod common;
 #[path = "federation/malformed.rs"]
 mod malformed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Mainstem, Sidecar, Workload, World};
-use mainstem_test_support::{EnvoyVersion, Kubernetes};
+use common::{ISTIO_CRDS, Mainstem, Sidecar, Workload, World};
+use mainstem_test_support::{Consul, ConsulOptions, EnvoyVersion, Kubernetes, Storage};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -29,7 +29,10 @@ impl Orders {
     }
 
     async fn over(kubernetes: Kubernetes) -> Self {
-        let world = World::new(kubernetes).await;
+        Self::within(World::new(kubernetes).await).await
+    }
+
+    async fn within(world: World) -> Self {
         let (kubernetes, consul, file) =
             (world.workload("kubernetes-1"), world.workload("consul-1"), world.workload("file-1"));
         world.put_service("orders").await;
@@ -96,6 +99,88 @@ async fn changes_in_kubernetes_reach_traffic() {
     orders.until(&["kubernetes-1", "kubernetes-2", "consul-1", "file-1"]).await;
     orders.world.kubernetes.delete(&orders.world.slice("orders", &[])).await;
     orders.until(&["consul-1", "file-1"]).await;
+    orders.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_in_kubernetes_reach_traffic_with_their_weights() {
+    let kubernetes = Kubernetes::start().await;
+    kubernetes.install_crds(ISTIO_CRDS).await;
+    let orders = Orders::over(kubernetes).await;
+    let machine = orders.world.workload("kubernetes-vm");
+    let entry = |weight: u32| {
+        let metadata = json!({ "name": "vm", "namespace": orders.world.namespace });
+        let spec = json!({
+            "address": machine.host.ip(), "labels": { "app": "orders" }, "weight": weight,
+        });
+        json!({
+            "apiVersion": "networking.istio.io/v1beta1", "kind": "WorkloadEntry",
+            "metadata": metadata, "spec": spec,
+        })
+    };
+
+    orders.world.kubernetes.apply(&entry(1)).await;
+    orders.until(&["kubernetes-1", "kubernetes-vm", "consul-1", "file-1"]).await;
+    orders.world.kubernetes.apply(&entry(27)).await;
+    orders.client.until_share(&orders.host, "kubernetes-vm", 0.7..1.0).await;
+    orders.world.kubernetes.delete(&entry(27)).await;
+    orders.until(&["kubernetes-1", "consul-1", "file-1"]).await;
+    orders.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_flows_while_registries_are_killed_stopped_and_restarted() {
+    let mut world = World::new(Kubernetes::start().await).await;
+    let on_disk = ConsulOptions { storage: Storage::Disk, ..ConsulOptions::default() };
+    world.consul = Consul::start(on_disk).await;
+    let orders = Orders::within(world).await;
+    // The agent keeps what it was told of a check, not what it began with.
+    orders.world.set_check(&orders.consul, "passing").await;
+    let quick = orders.world.registries().map(|mut registry| {
+        if registry["type"] != "file" {
+            registry["probeInterval"] = json!("300ms");
+            registry["probeTimeout"] = json!("1s");
+        }
+        registry
+    });
+    orders.mainstem.configure(&quick);
+    let Orders { world, mainstem, .. } = &orders;
+
+    let outages = async {
+        mainstem.until_registry("consul/dc1", "live").await;
+        world.consul.kill9();
+        mainstem.until_registry("consul/dc1", "stale").await;
+        world.consul.restart().await;
+        mainstem.until_registry("consul/dc1", "live").await;
+        world.consul.pause();
+        mainstem.until_registry("consul/dc1", "stale").await;
+        world.consul.resume();
+        mainstem.until_registry("consul/dc1", "live").await;
+        mainstem.until_registry("kubernetes/home", "live").await;
+        world.kubernetes.kill9();
+        mainstem.until_registry("kubernetes/home", "stale").await;
+        world.kubernetes.restart().await;
+        mainstem.until_registry("kubernetes/home", "live").await;
+        world.kubernetes.pause();
+        mainstem.until_registry("kubernetes/home", "stale").await;
+        world.kubernetes.resume();
+        mainstem.until_registry("kubernetes/home", "live").await;
+    };
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let requests = async {
+        loop {
+            for answer in orders.client.answers(&orders.host, 10).await {
+                *counts.entry(answer).or_default() += 1;
+            }
+        }
+    };
+    tokio::select! {
+        () = outages => {}
+        () = requests => unreachable!("requests never end"),
+    }
+    let who: Vec<&str> = counts.keys().map(String::as_str).collect();
+    assert_eq!(who, ["consul-1", "file-1", "kubernetes-1"], "{counts:?}");
+    orders.until(&["kubernetes-1", "consul-1", "file-1"]).await;
     orders.end().await;
 }
 

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use mainstem_test_support::{
     HttpClient, Process, Program, Scratch, TIMEOUT, eventually, free_port,
@@ -19,6 +21,8 @@ pub struct Mainstem {
     settings: Value,
     /// What it keeps across restarts, if it does.
     state: Option<Scratch>,
+    /// Whether the test wants responses to be refused.
+    refusals_expected: AtomicBool,
     scratch: Scratch,
 }
 
@@ -78,6 +82,7 @@ impl Mainstem {
             xds,
             settings: own,
             state: None,
+            refusals_expected: AtomicBool::new(false),
             scratch,
         };
         mainstem.until_ok("/live").await;
@@ -170,6 +175,19 @@ impl Mainstem {
         &self.process
     }
 
+    /// The log lines about responses that clients refused.
+    pub fn refusals(&self) -> Vec<String> {
+        let log = self.process.log();
+        let refused = log.lines().filter(|line| line.contains("response refused"));
+        refused.map(str::to_owned).collect()
+    }
+
+    /// For tests in which a client refuses something: in all others it is a
+    /// failure if one does.
+    pub fn expect_refusals(&self) {
+        self.refusals_expected.store(true, Ordering::Relaxed);
+    }
+
     /// The command `mainstem ARGS --admin …`.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mainstem"));
@@ -237,5 +255,13 @@ impl Mainstem {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "mainstem bootstrap {args:?}: {said}");
         String::from_utf8(output.stdout).expect("a bootstrap is text")
+    }
+}
+
+impl Drop for Mainstem {
+    fn drop(&mut self) {
+        if !thread::panicking() && !self.refusals_expected.load(Ordering::Relaxed) {
+            assert_eq!(self.refusals(), Vec::<String>::new(), "see `expect_refusals`");
+        }
     }
 }
