@@ -259,7 +259,7 @@ impl Aggregate {
         let said = self.held.get(id).and_then(|held| held.values.said(key)).map(Cow::Borrowed);
         let frozen = state.frozen(id, key);
         let said = match frozen {
-            Some(frozen) => steered::with_frozen(said.as_deref(), frozen).map(Cow::Owned),
+            Some(frozen) => self.frozen(id, said.as_deref(), frozen).map(Cow::Owned),
             None => said,
         };
         // A frozen service loses nothing, so that only what was held before is held.

@@ -101,7 +101,10 @@ impl Aggregate {
         let known = self.complete(&registry) && !batch.removed;
         let complete = batch.replace.is_some();
         let before = Before::of(self.held.get(&registry), &batch);
-        let dirty = self.apply(registry.clone(), batch);
+        let mut dirty = self.apply(registry.clone(), batch);
+        if !self.holds.state.frozen.is_empty() {
+            self.mark_members(&registry, &mut dirty);
+        }
         let Some(settings) = self.settings(&registry).cloned() else {
             return Heard { dirty, decisions: Vec::new() };
         };

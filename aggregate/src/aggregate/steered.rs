@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mainstem_model::{Endpoint, EndpointSet, Key, RegistryId, ServiceKey};
+use mainstem_model::{
+    Endpoint, EndpointSet, Health, Key, RegistryId, ServiceKey, Value, WorkloadKey,
+};
+use rustc_hash::FxHashSet;
 
 use super::Aggregate;
 use super::guarded::Before;
@@ -42,6 +45,40 @@ impl Aggregate {
             Some(Change::Keep(key, Arc::new(as_it_was(service, was, since))))
         });
         kept.collect()
+    }
+
+    /// Marks frozen services with a member whose workload changed: its readiness counts.
+    pub(super) fn mark_members(&self, registry: &RegistryId, dirty: &mut Dirty) {
+        let changed: FxHashSet<_> = dirty
+            .others
+            .iter()
+            .filter_map(|key| if let Key::Workload(key) = key { Some(key) } else { None })
+            .collect();
+        let frozen = self.holds.state.frozen.iter().filter(|(key, _)| key.registry == *registry);
+        let of_changed = |endpoint: &Arc<Endpoint>| {
+            endpoint.workload.as_ref().is_some_and(|workload| changed.contains(workload))
+        };
+        let touched: Vec<_> = frozen
+            .filter(|(_, frozen)| frozen.endpoints.endpoints().iter().any(of_changed))
+            .map(|(key, _)| Key::Endpoints(key.service.clone()))
+            .collect();
+        touched.iter().for_each(|key| dirty.mark(key, true));
+    }
+
+    /// A frozen service as it is served; `None` where there was nothing.
+    pub(super) fn frozen(
+        &self,
+        registry: &RegistryId,
+        said: Option<&Said>,
+        frozen: &Frozen,
+    ) -> Option<Said> {
+        let held = self.held.get(registry);
+        with_frozen(said, frozen, |workload| {
+            match held?.values.get(&Key::Workload(workload.clone()))? {
+                Value::Workload(workload) => Some(workload.health),
+                _ => None,
+            }
+        })
     }
 
     /// Takes over how much of its weight each registry has at a moment; returns what
@@ -137,11 +174,25 @@ fn members(said: Option<&Said>) -> &[Arc<Endpoint>] {
 }
 
 /// A frozen service: defined as it was, with the members that it had, each as the
-/// registry says now where it still has it. `None` where there was nothing.
-pub(super) fn with_frozen(said: Option<&Said>, frozen: &Frozen) -> Option<Said> {
+/// registry says now where it still has it. One that the registry left out is as its
+/// workload is, where that is not ready: Kubernetes names ready Pods only. `None` where
+/// there was nothing.
+fn with_frozen(
+    said: Option<&Said>,
+    frozen: &Frozen,
+    health: impl Fn(&WorkloadKey) -> Option<Health>,
+) -> Option<Said> {
     let live = said.and_then(|said| said.endpoints.as_ref());
     let now = |endpoint: &Arc<Endpoint>| {
-        live.and_then(|set| set.get(endpoint.key())).unwrap_or(endpoint).clone()
+        if let Some(live) = live.and_then(|set| set.get(endpoint.key())) {
+            return live.clone();
+        }
+        match endpoint.workload.as_ref().and_then(&health) {
+            Some(health @ (Health::Unhealthy | Health::Draining)) => {
+                Arc::new(Endpoint { health, ..Endpoint::clone(endpoint) })
+            }
+            _ => endpoint.clone(),
+        }
     };
     let members: Vec<_> = frozen.endpoints.endpoints().iter().map(now).collect();
     let service = frozen.definition.clone();

@@ -1,6 +1,6 @@
 use std::time::{Duration, UNIX_EPOCH};
 
-use mainstem_model::{Health, RegistryUpdate, Value};
+use mainstem_model::{Health, RegistryUpdate, Value, Workload, WorkloadKey};
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 
@@ -109,6 +109,29 @@ fn a_frozen_registry_keeps_its_members_and_their_health_still_flows() {
     aggregate.is_told(4, Change::Freeze(whole(CONSUL), None));
     assert_eq!(aggregate.serves(WEB), "10.0.0.2=1x 10.0.0.3=1 10.0.0.9=1");
     assert!(aggregate.snapshot().service(&key(DB)).is_some());
+}
+
+#[test]
+fn a_frozen_member_that_is_not_ready_is_unhealthy_though_its_registry_leaves_it_out() {
+    let mut aggregate = world();
+    let pod = WorkloadKey::new("dc1".into(), "shop".into(), "web-2");
+    let origins = endpoint(CONSUL, WEB, "80 10.0.0.2:80").origins;
+    let member =
+        Endpoint { workload: Some(pod.clone()), ..endpoint(CONSUL, WEB, "80 10.0.0.2:80") };
+    let of = |health| {
+        let workload = Workload { health, ..Workload::new(pod.clone(), origins.clone()) };
+        RegistryUpdate::Put(Value::Workload(Arc::new(workload)))
+    };
+    let all = vec![endpoint(CONSUL, WEB, "80 10.0.0.1:80"), member];
+    let said = RegistryUpdate::Put(Value::Endpoints(set(WEB, all)));
+    aggregate.hears(1, CONSUL, [said, of(Health::Healthy)]);
+    aggregate.is_told(2, freeze(2, 100));
+    aggregate.hears(3, CONSUL, [put_endpoints(endpoints(CONSUL, WEB, &["80 10.0.0.1:80"]))]);
+    assert_eq!(aggregate.serves(WEB), "10.0.0.1=1 10.0.0.2=1 10.0.0.8=1");
+    aggregate.hears(4, CONSUL, [of(Health::Unhealthy)]);
+    assert_eq!(aggregate.serves(WEB), "10.0.0.1=1 10.0.0.2=1x 10.0.0.8=1");
+    aggregate.hears(5, CONSUL, [of(Health::Healthy)]);
+    assert_eq!(aggregate.serves(WEB), "10.0.0.1=1 10.0.0.2=1 10.0.0.8=1");
 }
 
 #[test]
