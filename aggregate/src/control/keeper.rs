@@ -27,6 +27,8 @@ use crate::status::WallClock;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one exchange with the store may take.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often the store is read though nothing in it was seen to change.
+const REFRESH: Duration = Duration::from_secs(30);
 /// How many changes wait for a store that does not answer.
 const WAITING: usize = 100_000;
 
@@ -298,8 +300,9 @@ impl Kept {
         let (store, known) = (self.store.clone(), self.base.stored.clone());
         async move {
             let Some(store) = store else { return std::future::pending().await };
-            if store.changed(&known).await.is_err() {
-                // The next read says what is wrong.
+            // A store may fall silent while it is watched: the next read notices.
+            if let Ok(Err(_)) = timeout(REFRESH, store.changed(&known)).await {
+                // And says what is wrong.
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }

@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::entry::EntryName;
 use super::state::{Change, ControlState};
 use super::store::{ControlStore, StoreError, Stored, StoredEntry, Write};
 
+/// How long reading the store may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a write is tried again at once when somebody else wrote first.
 const RIVALS: usize = 16;
 
@@ -67,13 +72,19 @@ fn write(stored: &Stored, name: EntryName, text: Option<String>) -> Option<Write
     (!same).then_some(Write { name, text, expected })
 }
 
+/// What the store holds, unless it is silent.
+async fn load(store: &dyn ControlStore) -> Result<Stored, StoreError> {
+    let loaded = timeout(PATIENCE, store.load()).await;
+    loaded.unwrap_or_else(|_| Err(StoreError::Slow { place: store.place().to_string() }))
+}
+
 /// Brings the store and `changes` over `base` together; returns what it then holds.
 pub(super) async fn settle(
     store: &dyn ControlStore,
     base: Base,
     changes: &[Change],
 ) -> Result<Base, StoreError> {
-    let mut base = base.over(store.load().await?);
+    let mut base = base.over(load(store).await?);
     let mut rival = None;
     for _ in 0..RIVALS {
         let (next, writes) = base.after(changes, store.most());
@@ -81,11 +92,11 @@ pub(super) async fn settle(
             return Ok(next);
         }
         match store.write(writes).await {
-            Ok(()) => return Ok(next.read(store.load().await?)),
+            Ok(()) => return Ok(next.read(load(store).await?)),
             Err(StoreError::Conflict(name)) => rival = Some(name),
             Err(error) => return Err(error),
         }
-        base = base.over(store.load().await?);
+        base = base.over(load(store).await?);
     }
     Err(StoreError::Conflict(rival.expect("only a conflict is tried again")))
 }

@@ -313,3 +313,85 @@ async fn a_hold_ends_by_itself() {
     assert!((599..=601).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     shutdown.cancel();
 }
+
+/// A store for entries of a few hundred bytes, which can fall silent.
+struct Small {
+    file: FileStore,
+    silent: tokio::sync::watch::Receiver<bool>,
+}
+
+impl ControlStore for Small {
+    fn place(&self) -> Arc<str> {
+        self.file.place()
+    }
+
+    fn most(&self) -> usize {
+        200
+    }
+
+    fn load(&self) -> Answer<'_, Stored> {
+        Box::pin(async {
+            let _ = self.silent.clone().wait_for(|silent| !silent).await;
+            self.file.load().await
+        })
+    }
+
+    fn changed<'a>(&'a self, _: &'a Stored) -> Answer<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn write(&self, writes: Vec<Write>) -> Answer<'_, ()> {
+        self.file.write(writes)
+    }
+}
+
+fn small(
+    directory: &std::path::Path,
+    shutdown: &CancellationToken,
+) -> (Control, tokio::sync::watch::Sender<bool>) {
+    let (control, keeper) = channel();
+    let (silence, silent) = tokio::sync::watch::channel(false);
+    let store = Small { file: FileStore::new(directory), silent };
+    tokio::spawn(keeper.run(Some(Arc::new(store)), shutdown.clone()));
+    (control, silence)
+}
+
+#[tokio::test]
+async fn an_entry_too_large_for_the_store_holds_here_and_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let shutdown = CancellationToken::new();
+    let (control, _silence) = small(directory.path(), &shutdown);
+    let scope = Scope { registry: "file/a".into(), service: None };
+    let freeze = Freeze { since: later(0), until: later(600), reason: String::new() };
+    control.propose(Change::Freeze(scope, Some(freeze)));
+    control.propose(Change::Hold(
+        hold_key(SERVICES[0]),
+        hold(SERVICES[0], 1, later(600).0, &[1, 2, 3]),
+    ));
+    let mut shared = control.shared().clone();
+    let settled = |shared: &Shared| shared.store.local == 1 && shared.store.waiting == 0;
+    let found = shared.wait_for(settled).await.unwrap().clone();
+    assert_eq!((found.state.holds.len(), found.state.freezes.len()), (1, 1));
+    let stored = FileStore::new(directory.path()).load().await.unwrap();
+    let names: Vec<_> = stored.entries.keys().map(EntryName::as_str).collect();
+    assert_eq!(names, ["freeze/file/a"]);
+    shutdown.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_falls_silent_while_it_is_watched_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let shutdown = CancellationToken::new();
+    let (control, silence) = small(directory.path(), &shutdown);
+    let mut shared = control.shared().clone();
+    drop(shared.wait_for(|shared| shared.ready).await.unwrap());
+    let started = tokio::time::Instant::now();
+    silence.send_replace(true);
+    let found = shared.wait_for(|shared| shared.store.error.is_some()).await.unwrap().clone();
+    let (_, why) = found.store.error.unwrap();
+    assert!(why.contains("it does not answer"), "{why}");
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    silence.send_replace(false);
+    drop(shared.wait_for(|shared| shared.store.error.is_none()).await.unwrap());
+    shutdown.cancel();
+}
