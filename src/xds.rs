@@ -20,8 +20,10 @@ mod view;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
+use futures::task::AtomicWaker;
 use mainstem_aggregate::{Published, Readiness, Shared as Controlled, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
 use mainstem_proto::envoy::config::core::v3::Node;
@@ -29,7 +31,7 @@ use mainstem_translate::{Counts, Scopes, Settings};
 use mainstem_xds::{Client, Clients, Refusal, ResourceSource, ResourceView};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use debug::DebugView;
@@ -63,7 +65,8 @@ struct Shared {
 /// How one stream is woken.
 #[derive(Debug, Default)]
 struct Wake {
-    notify: Notify,
+    task: AtomicWaker,
+    changed: AtomicBool,
     /// When the first change became known that the stream has not seen.
     since: Mutex<Option<Instant>>,
 }
@@ -71,7 +74,14 @@ struct Wake {
 impl Wake {
     fn wake(&self, at: Instant) {
         self.since.lock().get_or_insert(at);
-        self.notify.notify_one();
+        self.changed.store(true, Ordering::Release);
+        self.task.wake();
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.task.register(context.waker());
+        // Looked at last: a change that comes between the two wakes again.
+        if self.changed.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

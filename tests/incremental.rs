@@ -275,7 +275,7 @@ proptest! {
                         .map(|resource| resource.name.clone())
                         .collect::<std::collections::BTreeSet<_>>().into_iter().collect();
                     let reported = named.iter().find(|(k, _)| *k == kind).map(|(_, n)| n.clone());
-                    prop_assert_eq!(reported.unwrap_or_default(), differ);
+                    prop_assert_eq!(&*reported.unwrap_or_default(), differ);
                 }
             }
         }

@@ -78,6 +78,7 @@ pub fn run() {
 }
 
 async fn obey() {
+    tokio::task::spawn_local(stay_awake());
     let mut fleet = Fleet::default();
     child::done();
     let mut orders = child::orders();
@@ -115,6 +116,14 @@ async fn obey() {
                 child::reply(&files.collect::<Vec<_>>());
             }
         }
+    }
+}
+
+/// Keeps this core from sleeping: waking it would be the work of whoever sends,
+/// and in a mesh proxies sleep elsewhere.
+async fn stay_awake() {
+    loop {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
 use mainstem_proto::envoy::admin::v3::clusters_config_dump::DynamicCluster;
 use mainstem_proto::envoy::admin::v3::endpoints_config_dump::DynamicEndpointConfig;
 use mainstem_proto::envoy::admin::v3::listeners_config_dump::{
@@ -52,8 +52,8 @@ pub fn is_debug(node: &Node) -> bool {
 pub(super) struct DebugView(pub(super) Source);
 
 impl ResourceView for DebugView {
-    fn changed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
+    fn poll_changed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 
     fn advance(&mut self) -> Changes {

@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ fn endpoints(registry: &str, ips: &[&str]) -> Value {
 /// The types and names that a view says have changed, once something has.
 async fn next(view: &mut Box<dyn ResourceView>) -> Vec<(String, String)> {
     loop {
-        view.changed().await;
+        poll_fn(|context| view.poll_changed(context)).await;
         let changes = view.advance().names;
         let each = changes.iter().flat_map(|(type_url, names)| {
             names.iter().map(|name| (type_url.short().to_owned(), name.to_string()))

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
 use mainstem_model::Proxy;
 use mainstem_translate::{Attached, Kind, Moment, Resource as Translated};
 use mainstem_xds::{
@@ -104,7 +104,7 @@ impl View {
     fn everything(&self, moment: &Moment) -> Vec<(TypeUrl, Arc<[Name]>)> {
         let asked = self.asked.take();
         let all = Kind::ALL.into_iter().map(|kind| {
-            let type_url = TypeUrl::from(kind.type_url());
+            let type_url = type_of(kind);
             let held = moment.view(kind).iter().map(|resource| resource.name.clone());
             let asked =
                 asked.iter().filter(|(of, _)| *of == type_url).map(|(_, name)| name.clone());
@@ -122,8 +122,8 @@ impl Drop for View {
 }
 
 impl ResourceView for View {
-    fn changed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(self.wake.notify.notified())
+    fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.wake.poll(context)
     }
 
     fn advance(&mut self) -> Changes {
@@ -143,7 +143,7 @@ impl ResourceView for View {
     }
 
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup {
-        let Some(kind) = Kind::of_type_url(type_url) else { return Lookup::Absent };
+        let Some(kind) = kind_of(type_url) else { return Lookup::Absent };
         let Some(moment) = self.told() else {
             self.asked.borrow_mut().insert((type_url.clone(), name.into()));
             return Lookup::Loading;
@@ -153,18 +153,18 @@ impl ResourceView for View {
     }
 
     fn list(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Arc<Resource>> + '_> {
-        match (Kind::of_type_url(type_url), self.told()) {
+        match (kind_of(type_url), self.told()) {
             (Some(kind), Some(moment)) => Box::new(moment.view(kind).iter().map(sendable)),
             _ => Box::new(std::iter::empty()),
         }
     }
 
     fn complete(&self, type_url: &TypeUrl) -> bool {
-        self.told().is_some() || Kind::of_type_url(type_url).is_none()
+        self.told().is_some() || kind_of(type_url).is_none()
     }
 
     fn set_version(&self, type_url: &TypeUrl, names: Option<&NameSet>) -> SetVersion {
-        let Some(kind) = Kind::of_type_url(type_url) else { return SetVersion::default() };
+        let Some(kind) = kind_of(type_url) else { return SetVersion::default() };
         let Some(moment) = self.told() else { return SetVersion::default() };
         let view = moment.view(kind);
         match names {
@@ -177,15 +177,29 @@ impl ResourceView for View {
     }
 }
 
+fn type_of(kind: Kind) -> TypeUrl {
+    match kind {
+        Kind::Cluster => TypeUrl::CLUSTER,
+        Kind::LoadAssignment => TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
+        Kind::Listener => TypeUrl::LISTENER,
+        Kind::Route => TypeUrl::ROUTE_CONFIGURATION,
+    }
+}
+
+/// The kind of this type, if it is translated.
+fn kind_of(type_url: &TypeUrl) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| type_of(*kind) == *type_url)
+}
+
 fn changes(now: &Moment, before: &Moment) -> Vec<(TypeUrl, Arc<[Name]>)> {
     let changes = now.changes_since(before);
-    changes.map(|(kind, names)| (TypeUrl::from(kind.type_url()), names.into())).collect()
+    changes.map(|(kind, names)| (type_of(kind), names)).collect()
 }
 
 /// The resource in the server's form, made once for all streams.
 fn sendable(resource: &Arc<Translated>) -> Arc<Resource> {
     let form = resource.form(|of| {
-        let type_url = TypeUrl::from(of.kind.type_url());
+        let type_url = type_of(of.kind);
         let (name, version) = (of.name.clone(), Version(of.version));
         Arc::new(Resource::with_version(&type_url, name, version, of.body.clone()))
     });

@@ -28,9 +28,4 @@ impl Kind {
             Self::Route => type_url::ROUTE_CONFIGURATION,
         }
     }
-
-    /// The kind of this type URL, if it is translated.
-    pub fn of_type_url(url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
-    }
 }

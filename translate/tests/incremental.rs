@@ -30,9 +30,9 @@ impl Client {
     fn follow(&mut self) {
         let now = self.attached.moment();
         for (kind, names) in now.changes_since(&self.read) {
-            for name in names {
+            for name in &*names {
                 let key = (kind, name.to_string());
-                match now.view(kind).get(&name) {
+                match now.view(kind).get(name) {
                     Some(resource) => {
                         let before = self.holds.insert(key, resource.body.to_vec());
                         assert_ne!(before.as_deref(), Some(&*resource.body), "{name} differs");

@@ -152,8 +152,11 @@ impl Connected {
         pending: usize,
     ) {
         self.with(type_url, |of_type| {
-            of_type.subscription = subscription.clone();
+            if !of_type.subscription.is_copy_of(subscription) {
+                of_type.subscription = subscription.clone();
+            }
             of_type.pending = pending;
+            of_type.note_state();
         });
     }
 
@@ -161,6 +164,7 @@ impl Connected {
         self.with(&response.type_url, |of_type| {
             of_type.sent = Some(Push::of(response));
             of_type.pending = pending;
+            of_type.note_state();
         });
     }
 

@@ -21,49 +21,79 @@ pub type Name = Arc<str>;
 /// What a client asks for to get everything.
 pub const WILDCARD: &str = "*";
 
-/// The type URL of a kind of resource. Those of xDS itself cost no memory.
-#[derive(Clone)]
+/// The type URL of a kind of resource. Those of xDS itself cost no memory, and
+/// comparing them costs nothing.
+#[derive(Clone, PartialEq, Eq)]
 pub struct TypeUrl(Repr);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Repr {
-    Known(&'static str),
+    Known(Known),
+    /// None of the known ones.
     Other(Arc<str>),
 }
 
-const KNOWN: [&str; 9] = [
-    type_url::CLUSTER,
-    type_url::CLUSTER_LOAD_ASSIGNMENT,
-    type_url::LISTENER,
-    type_url::ROUTE_CONFIGURATION,
-    type_url::SCOPED_ROUTE_CONFIGURATION,
-    type_url::VIRTUAL_HOST,
-    type_url::SECRET,
-    type_url::EXTENSION_CONFIG,
-    type_url::RUNTIME,
-];
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Cluster,
+    ClusterLoadAssignment,
+    Listener,
+    RouteConfiguration,
+    ScopedRouteConfiguration,
+    VirtualHost,
+    Secret,
+    ExtensionConfig,
+    Runtime,
+}
+
+impl Known {
+    const ALL: [Known; 9] = [
+        Known::Cluster,
+        Known::ClusterLoadAssignment,
+        Known::Listener,
+        Known::RouteConfiguration,
+        Known::ScopedRouteConfiguration,
+        Known::VirtualHost,
+        Known::Secret,
+        Known::ExtensionConfig,
+        Known::Runtime,
+    ];
+
+    fn url(self) -> &'static str {
+        match self {
+            Known::Cluster => type_url::CLUSTER,
+            Known::ClusterLoadAssignment => type_url::CLUSTER_LOAD_ASSIGNMENT,
+            Known::Listener => type_url::LISTENER,
+            Known::RouteConfiguration => type_url::ROUTE_CONFIGURATION,
+            Known::ScopedRouteConfiguration => type_url::SCOPED_ROUTE_CONFIGURATION,
+            Known::VirtualHost => type_url::VIRTUAL_HOST,
+            Known::Secret => type_url::SECRET,
+            Known::ExtensionConfig => type_url::EXTENSION_CONFIG,
+            Known::Runtime => type_url::RUNTIME,
+        }
+    }
+}
 
 impl TypeUrl {
     /// Clusters (CDS).
-    pub const CLUSTER: TypeUrl = TypeUrl(Repr::Known(type_url::CLUSTER));
+    pub const CLUSTER: TypeUrl = TypeUrl(Repr::Known(Known::Cluster));
     /// Load assignments (EDS).
-    pub const CLUSTER_LOAD_ASSIGNMENT: TypeUrl =
-        TypeUrl(Repr::Known(type_url::CLUSTER_LOAD_ASSIGNMENT));
+    pub const CLUSTER_LOAD_ASSIGNMENT: TypeUrl = TypeUrl(Repr::Known(Known::ClusterLoadAssignment));
     /// Listeners (LDS).
-    pub const LISTENER: TypeUrl = TypeUrl(Repr::Known(type_url::LISTENER));
+    pub const LISTENER: TypeUrl = TypeUrl(Repr::Known(Known::Listener));
     /// Route configurations (RDS).
-    pub const ROUTE_CONFIGURATION: TypeUrl = TypeUrl(Repr::Known(type_url::ROUTE_CONFIGURATION));
+    pub const ROUTE_CONFIGURATION: TypeUrl = TypeUrl(Repr::Known(Known::RouteConfiguration));
     /// Scoped route configurations (SRDS).
     pub const SCOPED_ROUTE_CONFIGURATION: TypeUrl =
-        TypeUrl(Repr::Known(type_url::SCOPED_ROUTE_CONFIGURATION));
+        TypeUrl(Repr::Known(Known::ScopedRouteConfiguration));
     /// Virtual hosts on demand (VHDS).
-    pub const VIRTUAL_HOST: TypeUrl = TypeUrl(Repr::Known(type_url::VIRTUAL_HOST));
+    pub const VIRTUAL_HOST: TypeUrl = TypeUrl(Repr::Known(Known::VirtualHost));
     /// Secrets (SDS).
-    pub const SECRET: TypeUrl = TypeUrl(Repr::Known(type_url::SECRET));
+    pub const SECRET: TypeUrl = TypeUrl(Repr::Known(Known::Secret));
     /// Extension configurations (ECDS).
-    pub const EXTENSION_CONFIG: TypeUrl = TypeUrl(Repr::Known(type_url::EXTENSION_CONFIG));
+    pub const EXTENSION_CONFIG: TypeUrl = TypeUrl(Repr::Known(Known::ExtensionConfig));
     /// Runtime layers (RTDS).
-    pub const RUNTIME: TypeUrl = TypeUrl(Repr::Known(type_url::RUNTIME));
+    pub const RUNTIME: TypeUrl = TypeUrl(Repr::Known(Known::Runtime));
 
     /// The name by which people know the type: `CDS`, else the message's full name.
     pub fn short(&self) -> &str {
@@ -73,7 +103,7 @@ impl TypeUrl {
 
 impl From<&str> for TypeUrl {
     fn from(url: &str) -> Self {
-        let known = KNOWN.into_iter().find(|known| *known == url);
+        let known = Known::ALL.into_iter().find(|known| known.url() == url);
         TypeUrl(known.map_or_else(|| Repr::Other(url.into()), Repr::Known))
     }
 }
@@ -83,7 +113,7 @@ impl Deref for TypeUrl {
 
     fn deref(&self) -> &str {
         match &self.0 {
-            Repr::Known(url) => url,
+            Repr::Known(known) => known.url(),
             Repr::Other(url) => url,
         }
     }
@@ -94,14 +124,6 @@ impl Borrow<str> for TypeUrl {
         self
     }
 }
-
-impl PartialEq for TypeUrl {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for TypeUrl {}
 
 impl PartialOrd for TypeUrl {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {

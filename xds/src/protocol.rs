@@ -23,6 +23,7 @@ use mainstem_proto::google::rpc::Status;
 
 pub use delta::DeltaState;
 pub(crate) use fetch::{Fetched, fetch};
+pub use nonce::Nonce;
 pub use sotw::{FullSets, SotwState};
 pub(crate) use state::{Request, State};
 pub use wire::Message;
@@ -38,7 +39,7 @@ pub struct Response {
     /// The type of its resources.
     pub type_url: TypeUrl,
     /// Its nonce.
-    pub nonce: String,
+    pub nonce: Nonce,
     /// What goes onto the wire.
     pub message: Message,
     /// Resources in it.
@@ -64,7 +65,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// Its nonce.
-    pub nonce: String,
+    pub nonce: Nonce,
     /// When it was built.
     pub sent: Instant,
 }

@@ -4,6 +4,8 @@
 //! listener ─▶ service (path, authentication) ─▶ stream, one task each
 //! ```
 
+mod alarm;
+mod closing;
 mod codec;
 mod config;
 mod csds;
@@ -22,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::closing::Closing;
 pub use self::config::ServerConfig;
 pub use self::listener::{Listener, Tls, TlsError, TlsMaterial};
 use self::service::XdsService;
@@ -135,9 +138,20 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let tasks = TaskTracker::new();
+        let closing = Closing::default();
         let service =
-            XdsService::new(self.shared.clone(), authenticator, tasks.clone(), shutdown.clone());
-        let served = listener.serve(&self.shared.config, service, shutdown.clone()).await;
+            XdsService::new(self.shared.clone(), authenticator, tasks.clone(), closing.clone());
+        let serving = listener.serve(&self.shared.config, service, shutdown.clone());
+        let told = async {
+            shutdown.cancelled().await;
+            closing.begin();
+            std::future::pending().await
+        };
+        let served = tokio::select! {
+            served = serving => served,
+            () = told => Ok(()),
+        };
+        closing.begin();
         tasks.close();
         tasks.wait().await;
         served

@@ -4,9 +4,8 @@ mod client;
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
-
-use futures::future::BoxFuture;
 
 use crate::names::{Name, NameSet, Subscription, TypeUrl};
 use crate::resource::Resource;
@@ -30,9 +29,9 @@ pub trait ResourceSource: Send + Sync + 'static {
 /// Outside, it must not hold on to old content: thousands of views are idle at
 /// any time.
 pub trait ResourceView: Send + 'static {
-    /// Resolves when there may be something new since the last
-    /// [`advance`](Self::advance). Dropping the future loses nothing.
-    fn changed(&mut self) -> BoxFuture<'_, ()>;
+    /// Ready when there may be something new since the last
+    /// [`advance`](Self::advance); until then the task is to be woken.
+    fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()>;
 
     /// Moves to the latest moment, and says what differs from the previous one.
     ///

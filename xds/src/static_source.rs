@@ -4,11 +4,13 @@ mod log;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures::future::BoxFuture;
+use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
 
 use self::log::ChangeLog;
 use crate::names::{Name, TypeUrl};
@@ -169,7 +171,7 @@ impl Content {
 impl ResourceSource for StaticSource {
     fn connect(&self, client: &Arc<Client>) -> Result<Box<dyn ResourceView>, Refusal> {
         // Subscribed before the generation is read, so that no change is missed.
-        let changes = self.shared.generation.subscribe();
+        let changes = WatchStream::from_changes(self.shared.generation.subscribe());
         let mut held = self.shared.held.lock();
         let reader = held.log.join();
         drop(held);
@@ -187,7 +189,7 @@ struct View {
     shared: Arc<Shared>,
     client: Arc<Client>,
     reader: log::Reader,
-    changes: watch::Receiver<u64>,
+    changes: WatchStream<u64>,
     now: Option<Arc<Content>>,
 }
 
@@ -198,17 +200,15 @@ impl View {
 }
 
 impl ResourceView for View {
-    fn changed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            if self.changes.changed().await.is_err() {
-                std::future::pending().await
-            }
-        })
+    fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self.changes.poll_next_unpin(context) {
+            Poll::Ready(Some(_)) => Poll::Ready(()),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     }
 
     fn advance(&mut self) -> Changes {
         let mut held = self.shared.held.lock();
-        self.changes.mark_unchanged();
         self.now = Some(held.content.clone());
         held.log.read(&self.reader)
     }
@@ -241,6 +241,8 @@ impl Drop for View {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::future::poll_fn;
 
     use pretty_assertions::assert_eq;
 
@@ -320,7 +322,7 @@ mod tests {
         let mut view = view(&source);
         view.advance();
         source.set(resource("a", "1"));
-        view.changed().await;
+        poll_fn(|context| view.poll_changed(context)).await;
         assert_eq!(advance(&mut view), ["a"]);
     }
 }

@@ -207,10 +207,10 @@ async fn a_client_is_listed_with_what_it_accepted_and_refused() {
         (of_type.type_url.as_str(), of_type.wildcard, of_type.names),
         (&*TypeUrl::CLUSTER, true, 0)
     );
-    assert_eq!(of_type.acked.as_ref().unwrap().nonce, first.nonce);
+    assert_eq!(of_type.acked.as_ref().unwrap().nonce.to_string(), first.nonce);
     let nack = of_type.nacked.as_ref().unwrap();
     let rejection = Rejection { code: 3, message: "a: bad".into(), culprits: vec!["a".into()] };
-    assert_eq!((nack.answer.nonce.as_str(), &nack.rejection), (second.nonce.as_str(), &rejection));
+    assert_eq!((nack.answer.nonce.to_string(), &nack.rejection), (second.nonce, &rejection));
 
     let given = running.clients().of_node("n")[0].given(&running.source).unwrap();
     assert_eq!(given[&TypeUrl::CLUSTER][0].body(), "bad");

@@ -111,8 +111,8 @@ impl Bench {
         report.add(figure.at_most(0.0));
     }
 
-    /// Changes at 100 a second; in the end every proxy holds what one holds that
-    /// comes afterwards.
+    /// Changes at 100 a second; in the end every proxy holds what its like is given
+    /// that comes afterwards.
     fn storm(&mut self, plan: &Plan, server: &mut Server, report: &mut Report) {
         let order = Order::Storm { rate: 100, lasting: plan.storm };
         let stormed: Stormed = server.worker.ask(&order);
@@ -124,9 +124,9 @@ impl Bench {
         report.add(self.figure("storm, messages per change and proxy", messages, ""));
         let cpu = stormed.cpu.as_secs_f64() / stormed.lasted.as_secs_f64();
         report.add(self.figure("storm, share of the core", 100.0 * cpu, "%"));
-        self.connect("fresh", server.address, 1, true);
-        let fresh = self.digests("fresh").pop().unwrap();
-        let behind = self.digests(SET).iter().filter(|held| **held != fresh).count();
+        self.connect("fresh", server.address, self.setting.count, true);
+        let (held, fresh) = (self.digests(SET), self.digests("fresh"));
+        let behind = held.iter().zip(&fresh).filter(|(held, fresh)| held != fresh).count();
         self.disconnect("fresh");
         let lost = stormed.unanswered + stormed.rejections + behind;
         report.add(self.figure("storm, lost, refused or behind", lost as f64, "").at_most(0.0));

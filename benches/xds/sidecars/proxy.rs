@@ -207,7 +207,9 @@ impl Proxy {
             }
         }
         let complete = |kind: usize| self.missing[kind] == 0;
-        if !self.asked[LDS] && complete(EDS) {
+        // The floor's changes come to proxies that were told of no cluster.
+        let begun = kind == CDS || self.asked[EDS];
+        if begun && !self.asked[LDS] && complete(EDS) {
             out.push(self.ask(LDS, &[], shared));
         } else if self.asked[LDS] && kind >= LDS && complete(RDS) {
             self.warm = true;

@@ -31,6 +31,7 @@ impl Edit {
 #[derive(Clone, Debug)]
 struct Entry {
     generation: Generation,
+    /// In order.
     names: Arc<[Arc<str>]>,
 }
 
@@ -100,14 +101,16 @@ impl State {
     }
 
     /// The names that differ from an `older` state, of this scope or of the one
-    /// that a client was in before; in order.
-    pub(crate) fn changes_since(&self, older: &Self) -> Vec<Arc<str>> {
+    /// that a client was in before; in order. Everybody who follows each change is
+    /// given the same ones.
+    pub(crate) fn changes_since(&self, older: &Self) -> Arc<[Arc<str>]> {
         if self.scope != older.scope || older.generation < self.logged_since {
-            return self.resources.differences(&older.resources);
+            return self.resources.differences(&older.resources).into();
         }
         let newer = self.log.partition_point(|entry| entry.generation <= older.generation);
         let mut names: Vec<Arc<str>> = match &self.log[newer..] {
-            [] => return Vec::new(),
+            [] => return Arc::default(),
+            [entry] => return entry.names.clone(),
             entries => entries.iter().flat_map(|entry| entry.names.iter().cloned()).collect(),
         };
         names.sort();
@@ -115,7 +118,7 @@ impl State {
         // A name may have come back to what it was.
         let version = |state: &Self, name: &str| state.get(name).map(|r| r.version);
         names.retain(|name| version(self, name) != version(older, name));
-        names
+        names.into()
     }
 
     /// Applies one edit; returns the name if it changed something.

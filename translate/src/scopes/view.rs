@@ -36,7 +36,7 @@ impl Moment {
     }
 
     /// The names that differ from an earlier moment of the same proxy, per type.
-    pub fn changes_since(&self, earlier: &Self) -> impl Iterator<Item = (Kind, Vec<Arc<str>>)> {
+    pub fn changes_since(&self, earlier: &Self) -> impl Iterator<Item = (Kind, Arc<[Arc<str>]>)> {
         Kind::ALL.into_iter().filter_map(|kind| {
             let names = self.view(kind).changes_since(earlier.view(kind));
             (!names.is_empty()).then_some((kind, names))
@@ -90,18 +90,22 @@ impl View {
     }
 
     /// The names that differ from an `earlier` view, in order.
-    pub fn changes_since(&self, earlier: &Self) -> Vec<Arc<str>> {
-        let pairs = self.states.iter().zip(&earlier.states);
-        let mut names: Vec<Arc<str>> = Vec::new();
-        for (now, then) in pairs.filter(|(now, then)| !Arc::ptr_eq(now, then)) {
-            names.extend(now.changes_since(then));
-        }
+    pub fn changes_since(&self, earlier: &Self) -> Arc<[Arc<str>]> {
+        let [a, b] = [0, 1].map(|n| {
+            let (now, then) = (&self.states[n], &earlier.states[n]);
+            (!Arc::ptr_eq(now, then)).then(|| now.changes_since(then))
+        });
+        let (a, b) = match (a, b) {
+            (Some(a), Some(b)) => (a, b),
+            (one, other) => return one.or(other).unwrap_or_default(),
+        };
+        let mut names: Vec<Arc<str>> = a.iter().chain(&*b).cloned().collect();
         names.sort();
         names.dedup();
         // What went from one scope to the other may be the same.
         let version = |view: &Self, name: &str| view.get(name).map(|r| r.version);
         names.retain(|name| version(self, name) != version(earlier, name));
-        names
+        names.into()
     }
 
     /// Whether nothing was even touched since `earlier`; a false answer may

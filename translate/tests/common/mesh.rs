@@ -76,7 +76,7 @@ pub fn names(attached: &Attached, kind: Kind) -> Vec<String> {
 }
 
 pub fn changes(now: &Moment, before: &Moment) -> BTreeMap<Kind, Vec<String>> {
-    let texts = |names: Vec<Arc<str>>| names.iter().map(ToString::to_string).collect();
+    let texts = |names: Arc<[Arc<str>]>| names.iter().map(ToString::to_string).collect();
     now.changes_since(before).map(|(kind, names)| (kind, texts(names))).collect()
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Protocol;
 use crate::auth::Identity;
-use crate::protocol::{Answered, Rejection, Response};
+use crate::protocol::{Answered, Nonce, Rejection, Response};
 use crate::source::Client;
 
 /// One connected client.
@@ -102,7 +102,7 @@ impl SyncState {
 #[serde(rename_all = "camelCase")]
 pub struct Push {
     /// Its nonce.
-    pub nonce: String,
+    pub nonce: Nonce,
     /// When.
     pub at: SystemTime,
     /// How many resources it had.
@@ -118,7 +118,7 @@ pub struct Push {
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// The response's nonce.
-    pub nonce: String,
+    pub nonce: Nonce,
     /// When the answer came.
     pub at: SystemTime,
 }
@@ -159,7 +159,7 @@ impl ClientStatus {
 impl Push {
     pub(super) fn of(response: &Response) -> Push {
         Push {
-            nonce: response.nonce.clone(),
+            nonce: response.nonce,
             at: SystemTime::now(),
             resources: response.resources,
             removed: response.removed,
@@ -170,7 +170,7 @@ impl Push {
 
 impl Answer {
     pub(super) fn to(answered: &Answered) -> Answer {
-        Answer { nonce: answered.nonce.clone(), at: SystemTime::now() }
+        Answer { nonce: answered.nonce, at: SystemTime::now() }
     }
 }
 

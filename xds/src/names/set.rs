@@ -87,6 +87,11 @@ impl NameSet {
         self.0.names.is_empty()
     }
 
+    /// Whether both are one.
+    pub(crate) fn is_same(&self, other: &NameSet) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// A hash of the names: a key for what depends on them alone.
     pub fn id(&self) -> u128 {
         self.0.hash
@@ -108,7 +113,7 @@ impl FromIterator<Name> for NameSet {
 
 impl PartialEq for NameSet {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.names == other.0.names
+        self.is_same(other) || self.0.names == other.0.names
     }
 }
 

@@ -78,6 +78,15 @@ impl Subscription {
         true
     }
 
+    /// Whether neither has changed since one was cloned from the other, as far as
+    /// that can be told at a glance.
+    pub(crate) fn is_copy_of(&self, other: &Subscription) -> bool {
+        let steps = |of: &Subscription| of.added.len() + of.removed.len();
+        self.wildcard == other.wildcard
+            && self.base.is_same(&other.base)
+            && steps(self) + steps(other) == 0
+    }
+
     /// How many names there are.
     pub fn len(&self) -> usize {
         self.base.len() + self.added.len() - self.removed.len()

@@ -116,6 +116,13 @@ impl DeltaState {
         None
     }
 
+    /// Whether [`next`](Self::next) may have something now. A false answer is certain,
+    /// but for what comes with its [`deadline`](Self::deadline).
+    pub fn has_more(&self) -> bool {
+        let unsent = |kind: &Kind| kind.since().is_some() || !kind.held.is_empty();
+        self.kinds.iter().any(|kind| kind.in_flight.is_none() && unsent(kind))
+    }
+
     /// When [`next`](Self::next) may have something without any event.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let idle = self.kinds.iter().filter(|kind| kind.in_flight.is_none());
@@ -137,19 +144,20 @@ impl DeltaState {
         self.kinds.iter().all(|kind| kind.since().is_none() && kind.held.is_empty())
     }
 
-    fn position(&self, type_url: &str) -> Option<usize> {
-        self.kinds.iter().position(|kind| *kind.type_url == *type_url)
+    fn position(&self, type_url: &TypeUrl) -> Option<usize> {
+        self.kinds.iter().position(|kind| kind.type_url == *type_url)
     }
 
     /// The state of a type, and whether this is the first that is heard of it.
     fn kind_of(&mut self, type_url: &str) -> Result<(usize, bool), ProtocolError> {
-        if let Some(at) = self.position(type_url) {
+        let type_url = TypeUrl::from(type_url);
+        if let Some(at) = self.position(&type_url) {
             return Ok((at, false));
         }
-        self.limits.check_type(type_url, self.kinds.len())?;
-        let key = |type_url: &str| (order::rank(type_url), type_url.to_owned());
-        let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(type_url));
-        self.kinds.insert(at, Kind::new(TypeUrl::from(type_url)));
+        self.limits.check_type(&type_url, self.kinds.len())?;
+        let key = |of: &TypeUrl| (order::rank(of), of.clone());
+        let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(&type_url));
+        self.kinds.insert(at, Kind::new(type_url));
         Ok((at, true))
     }
 
@@ -177,12 +185,11 @@ impl DeltaState {
 
     fn send(&mut self, at: usize, draft: Draft, since: Moment, now: Instant) -> Response {
         let nonce = self.nonces.next();
-        let text = nonce.to_string();
         let type_url = self.kinds[at].type_url.clone();
         let identifier = self.identifier.take();
         let envelope = Envelope {
             type_url: &type_url,
-            nonce: &text,
+            nonce: Some(nonce),
             removed: &draft.removed,
             errors: &draft.errors,
             identifier: identifier.as_deref(),
@@ -200,10 +207,10 @@ impl DeltaState {
             overtaken: false,
         });
         self.warm(&type_url, &draft.referred, now);
-        Response { type_url, nonce: text, message, resources, removed }
+        Response { type_url, nonce, message, resources, removed }
     }
 
-    fn warm(&mut self, type_url: &str, referred: &[Name], now: Instant) {
+    fn warm(&mut self, type_url: &TypeUrl, referred: &[Name], now: Instant) {
         let Some(at) = order::warmed_by(type_url).and_then(|warmed| self.position(&warmed)) else {
             return;
         };
@@ -226,7 +233,7 @@ fn answer(
     else {
         return Verdict::Stale;
     };
-    let answered = Answered { nonce: request.response_nonce.clone(), sent: in_flight.at };
+    let answered = Answered { nonce: in_flight.nonce, sent: in_flight.at };
     match &request.error_detail {
         None => {
             kind.accepted(in_flight, moment, now);

@@ -89,7 +89,11 @@ where
         let changes = self.view.advance();
         self.state.on_changes(&changes, self.now);
         self.responses.clear();
-        while let Some(response) = self.state.next(&*self.view, self.now) {
+        let due = self.state.deadline(self.now).is_some_and(|deadline| deadline <= self.now);
+        loop {
+            let more = due || self.state.has_more();
+            let Some(response) = self.state.next(&*self.view, self.now) else { break };
+            assert!(more, "{response:?} comes although there is no more");
             let decoded = R::Response::decode(response.message.to_bytes()).unwrap();
             assert_eq!(decoded.encoded_len(), response.message.len());
             self.latest.insert(response.type_url, decoded.clone());

@@ -5,54 +5,49 @@
 //!  removals:   the other way round, each after the ACK of what referred to it
 //! ```
 
-use mainstem_proto::type_url::{
-    CLUSTER, CLUSTER_LOAD_ASSIGNMENT, EXTENSION_CONFIG, LISTENER, ROUTE_CONFIGURATION,
-    SCOPED_ROUTE_CONFIGURATION, VIRTUAL_HOST,
-};
-
 use crate::names::TypeUrl;
 
 /// Types are sent in order of rank; equal ranks by their URL.
-pub(super) fn rank(type_url: &str) -> u8 {
-    match type_url {
-        CLUSTER => 0,
-        CLUSTER_LOAD_ASSIGNMENT => 1,
-        LISTENER => 2,
-        SCOPED_ROUTE_CONFIGURATION => 3,
-        ROUTE_CONFIGURATION => 4,
-        VIRTUAL_HOST => 5,
+pub(super) fn rank(type_url: &TypeUrl) -> u8 {
+    match *type_url {
+        TypeUrl::CLUSTER => 0,
+        TypeUrl::CLUSTER_LOAD_ASSIGNMENT => 1,
+        TypeUrl::LISTENER => 2,
+        TypeUrl::SCOPED_ROUTE_CONFIGURATION => 3,
+        TypeUrl::ROUTE_CONFIGURATION => 4,
+        TypeUrl::VIRTUAL_HOST => 5,
         _ => 6,
     }
 }
 
 /// Types whose resources may refer to those of this type: a removal waits until
 /// the client has accepted that they no longer do.
-pub(super) fn referrers(type_url: &str) -> &'static [&'static str] {
-    match type_url {
-        CLUSTER => &[
-            LISTENER,
-            SCOPED_ROUTE_CONFIGURATION,
-            ROUTE_CONFIGURATION,
-            VIRTUAL_HOST,
-            EXTENSION_CONFIG,
+pub(super) fn referrers(type_url: &TypeUrl) -> &'static [TypeUrl] {
+    match *type_url {
+        TypeUrl::CLUSTER => &[
+            TypeUrl::LISTENER,
+            TypeUrl::SCOPED_ROUTE_CONFIGURATION,
+            TypeUrl::ROUTE_CONFIGURATION,
+            TypeUrl::VIRTUAL_HOST,
+            TypeUrl::EXTENSION_CONFIG,
         ],
-        CLUSTER_LOAD_ASSIGNMENT => &[CLUSTER],
-        ROUTE_CONFIGURATION => &[LISTENER, SCOPED_ROUTE_CONFIGURATION],
-        SCOPED_ROUTE_CONFIGURATION | EXTENSION_CONFIG => &[LISTENER],
-        VIRTUAL_HOST => &[ROUTE_CONFIGURATION],
+        TypeUrl::CLUSTER_LOAD_ASSIGNMENT => &[TypeUrl::CLUSTER],
+        TypeUrl::ROUTE_CONFIGURATION => &[TypeUrl::LISTENER, TypeUrl::SCOPED_ROUTE_CONFIGURATION],
+        TypeUrl::SCOPED_ROUTE_CONFIGURATION | TypeUrl::EXTENSION_CONFIG => &[TypeUrl::LISTENER],
+        TypeUrl::VIRTUAL_HOST => &[TypeUrl::ROUTE_CONFIGURATION],
         _ => &[],
     }
 }
 
 /// Types that must be there before a change of this type: routes do not wait
 /// for clusters by themselves, so the clusters are sent and accepted first.
-pub(super) fn prerequisites(type_url: &str) -> &'static [&'static str] {
-    match type_url {
-        LISTENER
-        | SCOPED_ROUTE_CONFIGURATION
-        | ROUTE_CONFIGURATION
-        | VIRTUAL_HOST
-        | EXTENSION_CONFIG => &[CLUSTER, CLUSTER_LOAD_ASSIGNMENT],
+pub(super) fn prerequisites(type_url: &TypeUrl) -> &'static [TypeUrl] {
+    match *type_url {
+        TypeUrl::LISTENER
+        | TypeUrl::SCOPED_ROUTE_CONFIGURATION
+        | TypeUrl::ROUTE_CONFIGURATION
+        | TypeUrl::VIRTUAL_HOST
+        | TypeUrl::EXTENSION_CONFIG => &[TypeUrl::CLUSTER, TypeUrl::CLUSTER_LOAD_ASSIGNMENT],
         _ => &[],
     }
 }
@@ -61,16 +56,16 @@ pub(super) fn prerequisites(type_url: &str) -> &'static [&'static str] {
 /// changed, however it may know them already: a cluster warms with its load
 /// assignment, a listener with its routes, and a changed route configuration
 /// forgets the virtual hosts that were fetched on demand.
-pub(super) fn warmed_by(type_url: &str) -> Option<TypeUrl> {
-    match type_url {
-        CLUSTER => Some(TypeUrl::CLUSTER_LOAD_ASSIGNMENT),
-        LISTENER => Some(TypeUrl::ROUTE_CONFIGURATION),
-        ROUTE_CONFIGURATION => Some(TypeUrl::VIRTUAL_HOST),
+pub(super) fn warmed_by(type_url: &TypeUrl) -> Option<TypeUrl> {
+    match *type_url {
+        TypeUrl::CLUSTER => Some(TypeUrl::CLUSTER_LOAD_ASSIGNMENT),
+        TypeUrl::LISTENER => Some(TypeUrl::ROUTE_CONFIGURATION),
+        TypeUrl::ROUTE_CONFIGURATION => Some(TypeUrl::VIRTUAL_HOST),
         _ => None,
     }
 }
 
 /// Types whose SotW responses are complete: what they lack is deleted.
-pub(super) fn complete_in_sotw(type_url: &str) -> bool {
-    matches!(type_url, CLUSTER | LISTENER)
+pub(super) fn complete_in_sotw(type_url: &TypeUrl) -> bool {
+    matches!(*type_url, TypeUrl::CLUSTER | TypeUrl::LISTENER)
 }

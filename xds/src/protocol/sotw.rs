@@ -124,6 +124,13 @@ impl SotwState {
         None
     }
 
+    /// Whether [`next`](Self::next) may have something now. A false answer is certain,
+    /// but for what comes with its [`deadline`](Self::deadline).
+    pub fn has_more(&self) -> bool {
+        let unsent = |kind: &Kind| kind.since().is_some() || kind.removing_since.is_some();
+        self.kinds.iter().any(|kind| kind.in_flight.is_none() && unsent(kind))
+    }
+
     /// When [`next`](Self::next) may have something without any event.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let idle = self.kinds.iter().filter(|kind| kind.in_flight.is_none());
@@ -151,19 +158,20 @@ impl SotwState {
         held(self).zip(held(other)).is_some_and(|(one, two)| Arc::ptr_eq(&one, &two))
     }
 
-    fn position(&self, type_url: &str) -> Option<usize> {
-        self.kinds.iter().position(|kind| *kind.type_url == *type_url)
+    fn position(&self, type_url: &TypeUrl) -> Option<usize> {
+        self.kinds.iter().position(|kind| kind.type_url == *type_url)
     }
 
     /// The state of a type, and whether this is the first that is heard of it.
     fn kind_of(&mut self, type_url: &str) -> Result<(usize, bool), ProtocolError> {
-        if let Some(at) = self.position(type_url) {
+        let type_url = TypeUrl::from(type_url);
+        if let Some(at) = self.position(&type_url) {
             return Ok((at, false));
         }
-        self.limits.check_type(type_url, self.kinds.len())?;
-        let key = |type_url: &str| (order::rank(type_url), type_url.to_owned());
-        let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(type_url));
-        self.kinds.insert(at, Kind::new(TypeUrl::from(type_url)));
+        self.limits.check_type(&type_url, self.kinds.len())?;
+        let key = |of: &TypeUrl| (order::rank(of), of.clone());
+        let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(&type_url));
+        self.kinds.insert(at, Kind::new(type_url));
         Ok((at, true))
     }
 
@@ -191,12 +199,11 @@ impl SotwState {
 
     fn send(&mut self, at: usize, draft: Draft, now: Instant) -> Response {
         let nonce = self.nonces.next();
-        let text = nonce.to_string();
         let type_url = self.kinds[at].type_url.clone();
         let identifier = self.identifier.take();
         let envelope = Envelope {
             type_url: &type_url,
-            nonce: &text,
+            nonce: Some(nonce),
             version: Some(draft.version.to_string()),
             errors: &draft.errors,
             identifier: identifier.as_deref(),
@@ -207,10 +214,10 @@ impl SotwState {
         let resources = draft.resources;
         self.kinds[at].sent(nonce, draft.in_flight, now);
         self.warm(&type_url, &draft.referred, now);
-        Response { type_url, nonce: text, message, resources, removed: 0 }
+        Response { type_url, nonce, message, resources, removed: 0 }
     }
 
-    fn warm(&mut self, type_url: &str, referred: &[Name], now: Instant) {
+    fn warm(&mut self, type_url: &TypeUrl, referred: &[Name], now: Instant) {
         let Some(at) = order::warmed_by(type_url).and_then(|warmed| self.position(&warmed)) else {
             return;
         };
@@ -223,12 +230,11 @@ fn answer(kind: &mut Kind, request: &DiscoveryRequest) -> Verdict {
     if request.response_nonce.is_empty() {
         return Verdict::None;
     }
-    if !kind.last_nonce.is_some_and(|last| last.matches(&request.response_nonce)) {
-        return Verdict::Stale;
-    }
+    let latest = kind.last_nonce.filter(|latest| latest.matches(&request.response_nonce));
+    let Some(nonce) = latest else { return Verdict::Stale };
     // With the latest nonce once more, a client only changes its names.
     let Some(in_flight) = kind.in_flight.take() else { return Verdict::None };
-    let answered = Answered { nonce: request.response_nonce.clone(), sent: in_flight.at };
+    let answered = Answered { nonce, sent: in_flight.at };
     match &request.error_detail {
         None => {
             kind.accepted(in_flight);

@@ -41,6 +41,7 @@ pub(crate) trait State: Send + 'static {
     ) -> Result<Verdict, ProtocolError>;
     fn on_changes(&mut self, changes: &Changes, now: Instant);
     fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response>;
+    fn has_more(&self) -> bool;
     fn deadline(&self, now: Instant) -> Option<Instant>;
     fn subscription(&self, type_url: &str) -> Option<&Subscription>;
     fn pending(&self, type_url: &TypeUrl) -> usize;
@@ -100,6 +101,10 @@ macro_rules! states {
 
             fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
                 <$state>::next(self, view, now)
+            }
+
+            fn has_more(&self) -> bool {
+                <$state>::has_more(self)
             }
 
             fn deadline(&self, now: Instant) -> Option<Instant> {

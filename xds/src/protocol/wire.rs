@@ -6,6 +6,7 @@ use mainstem_proto::envoy::service::discovery::v3::{ResourceError, ResourceName}
 use mainstem_proto::google::rpc::Status;
 use prost::Message as _;
 
+use super::nonce::Nonce;
 use crate::names::Name;
 use crate::resource::put_bytes;
 use crate::source::ResourceFailure;
@@ -60,7 +61,8 @@ impl Message {
 #[derive(Debug, Default)]
 pub(super) struct Envelope<'a> {
     pub(super) type_url: &'a str,
-    pub(super) nonce: &'a str,
+    /// Absent in an answer without a stream.
+    pub(super) nonce: Option<Nonce>,
     /// Absent in delta.
     pub(super) version: Option<String>,
     /// Absent in SotW.
@@ -85,12 +87,14 @@ impl Envelope<'_> {
         const VERSION: u32 = 1;
         const TYPE_URL: u32 = 4;
         const NONCE: u32 = 5;
-        let mut out = BytesMut::with_capacity(96 + self.nonce.len());
+        let mut out = BytesMut::with_capacity(128);
         if let Some(version) = &self.version {
             put_bytes(VERSION, version.as_bytes(), &mut out);
         }
         put_bytes(TYPE_URL, self.type_url.as_bytes(), &mut out);
-        put_bytes(NONCE, self.nonce.as_bytes(), &mut out);
+        if let Some(nonce) = self.nonce {
+            put_bytes(NONCE, nonce.text().as_bytes(), &mut out);
+        }
         for name in self.removed {
             put_bytes(removed, name.as_bytes(), &mut out);
         }

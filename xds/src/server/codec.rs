@@ -1,16 +1,12 @@
-//! Requests are decoded, responses are encoded already.
+//! The codec of methods with one answer: responses are encoded already.
 
 use std::marker::PhantomData;
 
 use bytes::BufMut;
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::protocol::Message;
-
-/// Idle streams keep their buffers, so these start small and grow when used.
-const BUFFER: usize = 512;
-const YIELD: usize = 32 << 10;
 
 #[derive(Debug)]
 pub(super) struct XdsCodec<R>(PhantomData<R>);
@@ -25,14 +21,14 @@ impl<R: prost::Message + Default + Send + 'static> Codec for XdsCodec<R> {
     type Encode = Message;
     type Decode = R;
     type Encoder = Encoded;
-    type Decoder = Requests<R>;
+    type Decoder = Decoded<R>;
 
     fn encoder(&mut self) -> Encoded {
         Encoded
     }
 
-    fn decoder(&mut self) -> Requests<R> {
-        Requests(PhantomData)
+    fn decoder(&mut self) -> Decoded<R> {
+        Decoded(PhantomData)
     }
 }
 
@@ -50,16 +46,12 @@ impl Encoder for Encoded {
         }
         Ok(())
     }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, YIELD)
-    }
 }
 
 #[derive(Debug)]
-pub(super) struct Requests<R>(PhantomData<R>);
+pub(super) struct Decoded<R>(PhantomData<R>);
 
-impl<R: prost::Message + Default> Decoder for Requests<R> {
+impl<R: prost::Message + Default> Decoder for Decoded<R> {
     type Item = R;
     type Error = Status;
 
@@ -67,9 +59,5 @@ impl<R: prost::Message + Default> Decoder for Requests<R> {
         R::decode(from)
             .map(Some)
             .map_err(|error| Status::invalid_argument(format!("decoding a request: {error}")))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, YIELD)
     }
 }

@@ -49,12 +49,12 @@ impl LoadReportingService for LoadService {
         // The response stream lasts as long as the reports come.
         let done = CancellationToken::new();
         let ended = done.clone().drop_guard();
-        let shutdown = serving.shutdown.clone();
+        let closing = serving.closing.clone();
         let tasks = serving.tasks.clone();
         tasks.spawn(async move {
             let _ended = ended;
             tokio::select! {
-                () = shutdown.cancelled() => {}
+                () = closing.begun() => {}
                 () = receive(&serving, &client, &mut requests) => {}
             }
         });

@@ -12,16 +12,15 @@ use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_serve
 use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::codec::Codec;
 use tonic::server::{Grpc, UnaryService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
+use super::closing::Closing;
 use super::codec::XdsCodec;
 use super::csds::ClientStatusService;
-use super::frames::Frames;
+use super::frames::{Requests, Responses};
 use super::listener::ConnectionInfo;
 use super::lrs::LoadService;
 use super::method::{Method, method};
@@ -46,7 +45,7 @@ pub(super) struct Serving {
     pub(super) shared: Arc<Shared>,
     authenticator: Arc<dyn Authenticator>,
     pub(super) tasks: TaskTracker,
-    pub(super) shutdown: CancellationToken,
+    pub(super) closing: Closing,
 }
 
 impl XdsService {
@@ -54,9 +53,9 @@ impl XdsService {
         shared: Arc<Shared>,
         authenticator: Arc<dyn Authenticator>,
         tasks: TaskTracker,
-        shutdown: CancellationToken,
+        closing: Closing,
     ) -> XdsService {
-        XdsService { serving: Arc::new(Serving { shared, authenticator, tasks, shutdown }) }
+        XdsService { serving: Arc::new(Serving { shared, authenticator, tasks, closing }) }
     }
 }
 
@@ -121,13 +120,12 @@ fn open<R: protocol::Request>(
     }
     let credentials = serving.screen(&parts.headers, &parts.extensions)?;
     let limit = serving.shared.config.limits.request_bytes;
-    let decoder = XdsCodec::<R>::default().decoder();
-    let requests = Streaming::new_request(decoder, body, None, Some(limit));
+    let requests = Requests::<R>::new(body, limit);
     // One response may wait for the connection; the next is built when that one left.
     let (responses, receiver) = mpsc::channel(1);
     let opened = Opened { serving: serving.clone(), implied, credentials, requests, responses };
     serving.tasks.spawn(run(opened));
-    Ok(Frames::response(receiver))
+    Ok(Responses::response(receiver))
 }
 
 async fn fetch(

@@ -1,21 +1,24 @@
 //! One stream: moves messages between a client and its state.
 
-use std::future::ready;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tokio::time::{Instant, timeout};
+use tonic::Status;
 use tracing::{debug, info};
 
 use super::Shared;
+use super::alarm::Alarm;
+use super::closing::Listening;
+use super::frames::Requests;
 use super::service::Serving;
 use crate::auth::Credentials;
 use crate::clients::Membership;
 use crate::names::TypeUrl;
-use crate::protocol::{Message, ProtocolError, Request, State, Verdict};
+use crate::protocol::{Message, ProtocolError, Request, Response, State, Verdict};
 use crate::source::{Client, ResourceView};
 
 /// How long a response may wait for requests that precede it.
@@ -26,19 +29,24 @@ pub(super) struct Opened<R> {
     pub(super) serving: Arc<Serving>,
     pub(super) implied: Option<TypeUrl>,
     pub(super) credentials: Credentials,
-    pub(super) requests: Streaming<R>,
+    pub(super) requests: Requests<R>,
     pub(super) responses: mpsc::Sender<Result<Message, Status>>,
 }
 
 /// Serves a stream to its end.
 pub(super) async fn run<R: Request>(opened: Opened<R>) {
     let responses = opened.responses.clone();
-    let (shared, shutdown) = (opened.serving.shared.clone(), opened.serving.shutdown.clone());
-    let ended = match shutdown.run_until_cancelled_owned(begin(opened)).await {
-        Some(Ok(Some(mut stream))) => stream.serve().await,
-        Some(Ok(None)) => Ok(()),
-        Some(Err(status)) => Err(status),
-        None => Err(Status::unavailable("the server is shutting down")),
+    let (shared, closing) = (opened.serving.shared.clone(), opened.serving.closing.clone());
+    // Beginnings are large, and most streams have long begun.
+    let beginning = Box::pin(begin(opened));
+    let begun = tokio::select! {
+        begun = beginning => begun,
+        () = closing.begun() => Err(Status::unavailable("the server is shutting down")),
+    };
+    let ended = match begun {
+        Ok(Some(mut stream)) => stream.serve().await,
+        Ok(None) => Ok(()),
+        Err(status) => Err(status),
     };
     if let Err(status) = ended {
         debug!(%status, "stream ended");
@@ -56,10 +64,12 @@ struct Stream<R: Request> {
     membership: Membership,
     view: Box<dyn ResourceView>,
     state: R::State,
-    requests: Streaming<R>,
+    requests: Requests<R>,
     responses: mpsc::Sender<Result<Message, Status>>,
-    shutdown: CancellationToken,
-    /// Since when there may be something to send that was not.
+    closing: Listening,
+    /// Whether there may be something to send now.
+    more: bool,
+    /// Since when the connection has not taken what is sent or to be sent.
     sending_since: Option<Instant>,
     /// Since when a change is known that the client has not accepted entirely,
     /// and whether anything was sent because of it.
@@ -67,6 +77,7 @@ struct Stream<R: Request> {
     ends: Option<Instant>,
     /// Its turn among those that join, until it was sent something.
     joining: Option<OwnedSemaphorePermit>,
+    alarm: Alarm,
 }
 
 enum Event<R> {
@@ -75,18 +86,17 @@ enum Event<R> {
     Gone,
     Changed,
     /// The connection takes a response.
-    Ready,
-    Deadline,
-    Stalled,
-    Aged,
+    Room,
+    /// Some time has come.
+    Alarm,
     Shutdown,
 }
 
 /// Reads the first request and opens the client's view; `None` if the client
 /// left before.
-async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Status> {
+async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, Status> {
     let Opened { serving, implied, credentials, mut requests, responses } = opened;
-    let (shared, shutdown, peer) = (&serving.shared, serving.shutdown.clone(), credentials.peer);
+    let (shared, peer) = (&serving.shared, credentials.peer);
     // Held for the life of the stream by forgetting it here and adding it back there.
     let permit =
         shared.streams.try_acquire().map_err(|_| Status::unavailable("too many streams"))?;
@@ -119,7 +129,7 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
     let ends = config
         .max_stream_age
         .map(|age| Instant::now() + age.mul_f64(0.9 + 0.2 * spread(client.stream)));
-    let mut stream = Stream {
+    let mut stream = Box::new(Stream {
         shared: shared.clone(),
         implied,
         client,
@@ -128,12 +138,14 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
         state,
         requests,
         responses,
-        shutdown,
+        closing: serving.closing.listen(),
+        more: false,
         sending_since: None,
         converging: None,
         ends,
         joining: Some(turn),
-    };
+        alarm: Alarm::default(),
+    });
     stream.take_in(first)?;
     Ok(Some(stream))
 }
@@ -141,53 +153,87 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Stream<R>>, Statu
 impl<R: Request> Stream<R> {
     async fn serve(&mut self) -> Result<(), Status> {
         loop {
+            self.keep_time()?;
             match self.event().await {
                 Event::Request(Ok(Some(request))) => self.take_in(request)?,
                 Event::Request(Ok(None)) => return self.finish().await,
                 Event::Request(Err(status)) => return Err(status),
                 Event::Gone => return Ok(()),
-                Event::Changed | Event::Deadline => self.may_send(),
-                Event::Ready => self.send_next(),
-                Event::Stalled => {
-                    return Err(Status::resource_exhausted(
-                        "the client does not read its responses",
-                    ));
+                // Requests come first, and there is none.
+                Event::Changed => {
+                    self.may_send();
+                    self.send();
                 }
-                Event::Aged => {
-                    return Err(Status::unavailable("the stream has reached its maximum age"));
-                }
+                Event::Room => self.send(),
+                Event::Alarm => {}
                 Event::Shutdown => return self.drain().await,
             }
         }
     }
 
     async fn event(&mut self) -> Event<R> {
-        let now = Instant::now();
-        let stalls = self.sending_since.map(|since| since + self.shared.config.stall);
-        let deadline = self.state.deadline(now.into_std()).map(Instant::from_std);
-        let sending = self.sending_since.is_some();
-        // Requests come first, so that what is asked together is answered together.
-        // A client whose requests never end is answered, aged and dropped like others.
-        let overdue = self.sending_since.is_some_and(|since| now - since > PATIENCE);
+        if !self.more {
+            return poll_fn(|context| self.poll_event(context)).await;
+        }
+        let responses = self.responses.clone();
         tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Event::Shutdown,
-            () = ready(()), if stalls.is_some_and(|stalls| stalls <= now) => Event::Stalled,
-            () = ready(()), if self.ends.is_some_and(|ends| ends <= now) => Event::Aged,
-            room = self.responses.reserve(), if overdue => match room {
-                Ok(_) => Event::Ready,
-                Err(_) => Event::Gone,
-            },
-            request = self.requests.message() => Event::Request(request),
-            room = self.responses.reserve(), if sending => match room {
-                Ok(_) => Event::Ready,
-                Err(_) => Event::Gone,
-            },
-            () = self.view.changed(), if !sending => Event::Changed,
-            () = at(deadline), if !sending => Event::Deadline,
-            () = at(stalls) => Event::Stalled,
-            () = at(self.ends) => Event::Aged,
+            event = poll_fn(|context| self.poll_event(context)) => event,
+            room = responses.reserve() => room.map_or(Event::Gone, |_| Event::Room),
         }
+    }
+
+    /// Requests come first, so that what is asked together is answered together.
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event<R>> {
+        if self.closing.poll(context).is_ready() {
+            return Poll::Ready(Event::Shutdown);
+        }
+        if let Poll::Ready(request) = self.requests.poll_message(context) {
+            return Poll::Ready(Event::Request(request));
+        }
+        if !self.more && self.view.poll_changed(context).is_ready() {
+            return Poll::Ready(Event::Changed);
+        }
+        let now = Instant::now();
+        let Some(due) = self.next_alarm(now) else { return Poll::Pending };
+        self.alarm.poll(due, now, context).map(|()| Event::Alarm)
+    }
+
+    /// When something is due without any event.
+    fn next_alarm(&self, now: Instant) -> Option<Instant> {
+        let deadline = if self.more { None } else { self.deadline(now) };
+        [self.stalls(), self.ends, deadline].into_iter().flatten().min()
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.state.deadline(now.into_std()).map(Instant::from_std)
+    }
+
+    fn stalls(&self) -> Option<Instant> {
+        self.sending_since.map(|since| since + self.shared.config.stall)
+    }
+
+    /// Does what is due. A client whose requests never end is answered, aged and
+    /// dropped like others.
+    fn keep_time(&mut self) -> Result<(), Status> {
+        let now = Instant::now();
+        let due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+        if due(self.ends) {
+            return Err(Status::unavailable("the stream has reached its maximum age"));
+        }
+        if due(self.stalls()) {
+            if self.more || self.responses.capacity() == 0 {
+                return Err(Status::resource_exhausted("the client does not read its responses"));
+            }
+            self.sending_since = None;
+        }
+        if !self.more && due(self.deadline(now)) {
+            self.may_send();
+        }
+        if self.more && self.sending_since.is_some_and(|since| now - since > PATIENCE) {
+            self.send();
+        }
+        Ok(())
     }
 
     /// Takes in a request, at the latest moment of the view.
@@ -209,7 +255,11 @@ impl<R: Request> Stream<R> {
             self.view.subscribed(&type_url, subscription);
             self.membership.connected.subscribed(&type_url, subscription, pending);
         }
-        self.may_send();
+        if self.state.has_more() {
+            self.may_send();
+        } else {
+            self.rest();
+        }
         Ok(())
     }
 
@@ -264,24 +314,33 @@ impl<R: Request> Stream<R> {
     }
 
     fn may_send(&mut self) {
+        if !self.more && self.responses.capacity() > 0 {
+            self.sending_since = None;
+        }
+        self.more = true;
         self.sending_since.get_or_insert_with(Instant::now);
     }
 
-    /// Hands the next response to the connection, which was found ready.
-    fn send_next(&mut self) {
-        let now = self.catch_up();
-        let response = self.state.next(&*self.view, now);
-        self.view.release();
-        self.joining = None;
-        let Some(response) = response else {
-            self.sending_since = None;
-            self.membership.connected.rests(|type_url| self.state.pending(type_url));
-            // Changes that concern this client in nothing have no convergence.
-            if self.state.settled() {
-                self.converging = None;
+    /// Hands responses to the connection while it takes them.
+    fn send(&mut self) {
+        while self.more && self.responses.capacity() > 0 {
+            let now = self.catch_up();
+            let response = self.state.next(&*self.view, now);
+            self.view.release();
+            self.more = response.is_some() && self.state.has_more();
+            match response {
+                Some(response) => self.hand_over(response),
+                None => self.sending_since = None,
             }
-            return;
-        };
+            if !self.more {
+                self.membership.connected.rests(|type_url| self.state.pending(type_url));
+                self.rest();
+            }
+        }
+    }
+
+    fn hand_over(&mut self, response: Response) {
+        self.joining = None;
         if let Some((_, sent)) = &mut self.converging {
             *sent = true;
         }
@@ -295,15 +354,24 @@ impl<R: Request> Stream<R> {
         let _ = self.responses.try_send(Ok(response.message));
     }
 
+    /// Nothing more can be sent for now.
+    fn rest(&mut self) {
+        self.joining = None;
+        // Changes that concern this client in nothing have no convergence.
+        if self.state.settled() {
+            self.converging = None;
+        }
+    }
+
     /// The client asks for nothing more, and is given what it asked for.
     async fn finish(&mut self) -> Result<(), Status> {
-        while self.sending_since.is_some() {
+        while self.more {
             let room = timeout(self.shared.config.stall, self.responses.reserve()).await;
             if !matches!(room, Ok(Ok(_))) {
                 return Ok(());
             }
             drop(room);
-            self.send_next();
+            self.send();
         }
         Ok(())
     }
@@ -324,13 +392,6 @@ impl<R: Request> Drop for Stream<R> {
         self.shared.streams.add_permits(1);
         self.shared.observer.disconnected(&self.client);
         info!(node = self.client.node.id, stream = self.client.stream, "client disconnected");
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Incremental streams.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use mainstem_xds::{
     Changes, Client as Connected, Lookup, Refusal, Resource, ResourceFailure, ResourceSource,
@@ -203,8 +203,8 @@ impl ResourceSource for Forbidden {
 }
 
 impl ResourceView for Forbidden {
-    fn changed(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
+    fn poll_changed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 
     fn advance(&mut self) -> Changes {

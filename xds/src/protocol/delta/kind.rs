@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use mainstem_proto::type_url;
 
 use super::draft::{Draft, Terms};
 use crate::limits::Limits;
@@ -219,7 +218,7 @@ impl Kind {
     /// The client waits for these because something that refers to them was sent.
     pub(super) fn warm(&mut self, referred: &[Name], moment: Moment, now: Instant) {
         for name in referred {
-            if *self.type_url == *type_url::VIRTUAL_HOST {
+            if self.type_url == TypeUrl::VIRTUAL_HOST {
                 let prefix = format!("{name}/");
                 let fetched = self.subscription.iter().filter(|host| host.starts_with(&prefix));
                 for host in fetched.cloned().collect::<Vec<_>>() {
@@ -374,7 +373,7 @@ impl Kind {
             Lookup::Absent if why == Why::Changed => {
                 self.held.entry(name.clone()).or_insert(moment);
             }
-            Lookup::Absent if *self.type_url == *type_url::VIRTUAL_HOST => draft.add_nothing(name),
+            Lookup::Absent if self.type_url == TypeUrl::VIRTUAL_HOST => draft.add_nothing(name),
             Lookup::Absent => self.remove(name, draft),
         }
     }
@@ -411,8 +410,8 @@ impl Kind {
             self.refused.remove(name);
         }
         if terms.warming {
-            match &*self.type_url {
-                type_url::ROUTE_CONFIGURATION => draft.referred.push(name.clone()),
+            match self.type_url {
+                TypeUrl::ROUTE_CONFIGURATION => draft.referred.push(name.clone()),
                 _ => draft.referred.extend_from_slice(resource.referred()),
             }
         }

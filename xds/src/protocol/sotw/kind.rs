@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mainstem_proto::type_url;
-
 use super::full_set::{FullSet, FullSets};
 use crate::limits::Limits;
 use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, normalized};
@@ -234,7 +232,7 @@ impl Kind {
     /// The client waits for these because something that refers to them was sent.
     pub(super) fn warm(&mut self, referred: &[Name], moment: Moment, now: Instant) {
         // Virtual hosts on demand exist in delta only.
-        if *self.type_url == *type_url::VIRTUAL_HOST {
+        if self.type_url == TypeUrl::VIRTUAL_HOST {
             return;
         }
         for name in referred.iter().filter(|name| self.subscription.covers(name)) {

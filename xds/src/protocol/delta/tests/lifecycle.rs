@@ -1,6 +1,7 @@
 //! Times to live, errors of single resources, and what is not known yet.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pretty_assertions::assert_eq;
@@ -58,8 +59,8 @@ fn rule_25_clients_that_know_no_times_to_live_get_none() {
 struct Uniform(Lookup);
 
 impl ResourceView for Uniform {
-    fn changed(&mut self) -> futures::future::BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
+    fn poll_changed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 
     fn advance(&mut self) -> Changes {

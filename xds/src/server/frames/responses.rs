@@ -1,0 +1,183 @@
+//! Responses, as the body of an HTTP response. A chunk dies when it is sent.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Frame;
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::PREFIX;
+use crate::protocol::Message;
+
+/// The most that is copied at a time, in bytes. A connection keeps what it needs
+/// to count chunks under way for its life, so they are few.
+const CHUNK: usize = 64 << 10;
+
+/// The messages of one stream.
+pub(in crate::server) struct Responses {
+    messages: mpsc::Receiver<Result<Message, Status>>,
+    sending: Option<Sending>,
+    ended: bool,
+}
+
+/// A message of which something is left to send.
+struct Sending {
+    message: Message,
+    /// Whether the prefix was sent.
+    begun: bool,
+    /// The part that comes next, and how much of it was sent.
+    part: usize,
+    offset: usize,
+}
+
+impl Responses {
+    /// The response that carries these messages.
+    pub(in crate::server) fn response(
+        messages: mpsc::Receiver<Result<Message, Status>>,
+    ) -> Response<Body> {
+        let frames = Self { messages, sending: None, ended: false };
+        let mut response = Response::new(Body::new(frames));
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+        response
+    }
+
+    /// The next chunk of the message under way.
+    fn chunk(&mut self) -> Option<Bytes> {
+        let sending = self.sending.as_mut()?;
+        let chunk = sending.chunk();
+        if sending.is_done() {
+            self.sending = None;
+        }
+        Some(chunk)
+    }
+}
+
+impl Sending {
+    fn new(message: Message) -> Self {
+        Self { message, begun: false, part: 0, offset: 0 }
+    }
+
+    fn is_done(&self) -> bool {
+        self.begun && self.part == self.message.parts().len()
+    }
+
+    fn chunk(&mut self) -> Bytes {
+        let most = CHUNK.min(PREFIX + self.message.len());
+        let mut out = BytesMut::with_capacity(most);
+        if !std::mem::replace(&mut self.begun, true) {
+            out.put_u8(0);
+            out.put_u32(u32::try_from(self.message.len()).unwrap_or(u32::MAX));
+        }
+        while let Some(part) = self.message.parts().get(self.part) {
+            let rest = &part[self.offset..];
+            let room = most - out.len();
+            if rest.len() > room {
+                out.put_slice(&rest[..room]);
+                self.offset += room;
+                break;
+            }
+            out.put_slice(rest);
+            (self.part, self.offset) = (self.part + 1, 0);
+        }
+        out.freeze()
+    }
+}
+
+impl http_body::Body for Responses {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            if let Some(chunk) = self.chunk() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(self.messages.poll_recv(context)) {
+                Some(Ok(message)) => self.sending = Some(Sending::new(message)),
+                Some(Err(status)) => return Poll::Ready(Some(self.end(&status))),
+                None => return Poll::Ready(Some(self.end(&Status::ok("")))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Responses {
+    /// The status, as trailers.
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Ok(Frame::trailers(trailers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    fn message(parts: &[Vec<u8>]) -> Message {
+        let mut message = Message::default();
+        message.extend(parts.iter().cloned().map(Bytes::from));
+        message
+    }
+
+    async fn sent(messages: Vec<Result<Message, Status>>) -> (Vec<Bytes>, HeaderMap) {
+        let (sender, receiver) = mpsc::channel(messages.len().max(1));
+        for message in messages {
+            sender.try_send(message).unwrap();
+        }
+        drop(sender);
+        let mut body = Responses::response(receiver).into_body();
+        let (mut chunks, mut trailers) = (Vec::new(), HeaderMap::new());
+        while let Some(frame) = body.frame().await {
+            match frame.unwrap().into_data() {
+                Ok(data) => chunks.push(data),
+                Err(frame) => trailers = frame.into_trailers().unwrap(),
+            }
+        }
+        (chunks, trailers)
+    }
+
+    #[tokio::test]
+    async fn messages_follow_each_other_with_their_lengths_and_the_status_ends_them() {
+        let messages = [&[b"ab".to_vec(), b"c".to_vec()][..], &[], &[b"d".to_vec()]];
+        let messages = messages.map(|parts| Ok(message(parts)));
+        let (chunks, trailers) = sent(messages.into()).await;
+        let expected: [&[u8]; 3] = [b"\0\0\0\0\x03abc", b"\0\0\0\0\0", b"\0\0\0\0\x01d"];
+        assert_eq!(chunks, expected);
+        assert_eq!(trailers.get("grpc-status").unwrap(), "0");
+        let (chunks, trailers) = sent(vec![Err(Status::unavailable("later"))]).await;
+        assert!(chunks.is_empty());
+        assert_eq!(trailers.get("grpc-status").unwrap(), "14");
+        assert_eq!(trailers.get("grpc-message").unwrap(), "later");
+    }
+
+    #[tokio::test]
+    async fn a_large_message_comes_in_chunks_and_whole() {
+        let parts: Vec<Vec<u8>> = (0..9u8).map(|n| vec![n; 5_000 * usize::from(n)]).collect();
+        let whole: Vec<u8> = parts.concat();
+        let (chunks, _) = sent(vec![Ok(message(&parts))]).await;
+        assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK));
+        let all = chunks.concat();
+        assert_eq!(all[1..PREFIX], u32::try_from(whole.len()).unwrap().to_be_bytes());
+        assert_eq!(all[PREFIX..], whole);
+    }
+}
