@@ -69,7 +69,13 @@ enum Command {
         ask: Ask,
     },
     /// List where registries disagree, and who won
-    Conflicts(Ask),
+    Conflicts {
+        /// Instead, where services clash at one proxy: its node id, `name` or `name.namespace`
+        #[arg(long)]
+        proxy: Option<String>,
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// List what the guard and operators decided: holds, freezes, drains
     Control(Ask),
     /// End what the withdrawal guard holds, at once
@@ -197,8 +203,10 @@ impl Command {
             Self::Proxies { watch: true, ask } => {
                 ask.watch::<Vec<api::Proxy>>("proxies", |all| tables::proxies(all)).await
             }
-            Self::Conflicts(ask) => {
-                ask.show::<Vec<api::Conflict>>("conflicts", &[], |all| tables::conflicts(all)).await
+            Self::Conflicts { proxy, ask } => {
+                let query = [("proxy", proxy.as_deref())];
+                ask.show::<Vec<api::Conflict>>("conflicts", &query, |all| tables::conflicts(all))
+                    .await
             }
             Self::Control(ask) => ask.show("control", &[], tables::control).await,
             Self::Release(release) => release.run().await,

@@ -170,6 +170,11 @@ impl Source {
         node::proxy(node, &self.shared.cluster.read())
     }
 
+    /// What services do not get at this proxy, since another one has it.
+    pub fn clashes(&self, proxy: &mainstem_model::Proxy) -> Vec<mainstem_model::Conflict> {
+        self.shared.scopes.clashes(proxy)
+    }
+
     /// Proxies that name no cluster belong to this one from now on.
     pub fn set_cluster(&self, cluster: ClusterId) {
         *self.shared.cluster.write() = cluster;

@@ -265,3 +265,27 @@ async fn envoy_by_sotw_and_by_delta_and_of_several_versions_end_with_equal_confi
     }
     orders.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_a_proxy_cannot_tell_apart_are_conflicts() {
+    let world = World::new(Kubernetes::shared().await).await;
+    let services = ["a", "b"].map(|name| {
+        let ports = json!([{ "number": 5432, "name": "tcp", "protocol": "tcp" }]);
+        json!({ "hostname": format!("{name}.example.com"), "ports": ports })
+    });
+    std::fs::write(world.file("opaque"), json!({ "services": services }).to_string())
+        .expect("the directory is ours");
+    let mainstem = Mainstem::start(world.network.gateway(), &[world.file_registry()]).await;
+    let _client = world.client(&mainstem, "--delta").await;
+
+    let named = |args: &[&str]| -> Vec<Value> {
+        let all = mainstem.cli(args);
+        let all = all.as_array().into_iter().flatten();
+        all.map(|one| json!([one["kind"], one["hostname"], one["winner"]])).collect()
+    };
+    let expected = [json!(["servicePort", "b.example.com", "file/static"])];
+    assert_eq!(named(&["conflicts"]), expected);
+    assert_eq!(named(&["conflicts", "--proxy", "client"]), expected);
+    let metrics = mainstem.metrics().await;
+    assert!(metrics.lines().any(|line| line == "mainstem_conflicts 1.0"), "{metrics}");
+}

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::{Hostname, NamespaceName, RegistryId};
+use crate::{Hostname, NamespaceName, RegistryId, Service};
 
 /// What two registries, or two services, disagree about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -52,4 +52,27 @@ pub struct Conflict {
     pub loser: RegistryId,
     /// Both values, in words: `port 80: http against tcp`.
     pub detail: String,
+}
+
+impl Conflict {
+    /// A conflict between services: the loser claims `what`, which is the
+    /// winner's. None for a loser that nobody says.
+    pub fn between(
+        kind: ConflictKind,
+        winner: &Service,
+        loser: &Service,
+        what: &str,
+    ) -> Option<Self> {
+        let registry = |service: &Service| {
+            service.origins.first().map(|sourced| sourced.origin.registry.clone())
+        };
+        Some(Self {
+            hostname: loser.hostname().clone(),
+            namespace: loser.namespace().clone(),
+            kind,
+            winner: registry(winner),
+            loser: registry(loser)?,
+            detail: format!("{what} is {}'s", winner.key),
+        })
+    }
 }

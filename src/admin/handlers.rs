@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use axum::extract::{Extension, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use mainstem_model::{Hostname, ServiceKey};
+use mainstem_model::{Conflict, Hostname, ServiceKey};
 use serde::{Deserialize, Serialize};
 
-use super::{App, control, routes, views};
+use super::{App, control, dump, routes, views};
 use crate::api;
 use crate::metrics::Metrics;
 
@@ -111,10 +111,29 @@ pub async fn proxies(State(app): State<App>) -> Response {
     json(&views.collect::<Vec<_>>())
 }
 
-pub async fn conflicts(State(app): State<App>) -> Response {
-    let snapshot = app.published.snapshots.load();
-    let views: Vec<_> = snapshot.conflicts().iter().map(views::conflict).collect();
-    json(&views)
+/// Which proxy is meant, if one is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtProxy {
+    proxy: Option<String>,
+}
+
+/// Those of the mesh; or of services at one proxy, 404 if it is not connected.
+pub async fn conflicts(State(app): State<App>, Query(at): Query<AtProxy>) -> Response {
+    let found = match at.proxy {
+        None => Ok(app.published.snapshots.load().conflicts()),
+        Some(wanted) => clashes(&app, &wanted),
+    };
+    match found {
+        Ok(all) => json(&all.iter().map(views::conflict).collect::<Vec<_>>()),
+        Err(error) => failure(StatusCode::NOT_FOUND, error),
+    }
+}
+
+fn clashes(app: &App, wanted: &str) -> Result<Vec<Conflict>, String> {
+    let connected = dump::find(app, wanted)?;
+    let proxy = app.source.proxy(connected.client()).map_err(|refusal| refusal.to_string())?;
+    Ok(app.source.clashes(&proxy))
 }
 
 /// What the guard and operators decided.

@@ -56,6 +56,12 @@ const SERVICE: &[(&str, &str, bool)] = &[
     ("namespace", "Only services of this namespace", false),
 ];
 
+const CONFLICTS: &[(&str, &str, bool)] = &[(
+    "proxy",
+    "Instead, where services clash at the proxy of this node id, name or name.namespace",
+    false,
+)];
+
 const DUMP: &[(&str, &str, bool)] = &[
     ("proxy", "A node id, or a name or name.namespace that one proxy has", true),
     ("type", "Only this type: CDS, EDS, LDS or RDS, in any case", false),
@@ -84,6 +90,7 @@ pub fn all() -> Vec<Route> {
         read("/api/v1/proxies", "The connected clients", get(handlers::proxies))
             .answers::<Vec<api::Proxy>>(),
         read("/api/v1/conflicts", "Where registries disagree", get(handlers::conflicts))
+            .asks(CONFLICTS)
             .answers::<Vec<api::Conflict>>(),
         read("/api/v1/control", "Decisions in force", get(handlers::control))
             .answers::<api::Control>(),

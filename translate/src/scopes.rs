@@ -41,13 +41,15 @@ mod view;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use mainstem_model::{Proxy, Snapshot};
+use mainstem_model::{Conflict, Proxy, Snapshot};
 use parking_lot::{Mutex, RwLock};
 
+use self::catalog::Catalog;
 use self::core::Core;
+use self::placement::catalog_of;
 pub use view::{Moment, View};
 
-use crate::Settings;
+use crate::{Settings, visible};
 
 type ProxyId = u64;
 type GroupId = u64;
@@ -104,6 +106,19 @@ impl Scopes {
     /// The snapshot that everybody is told of.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.inner.core.lock().snapshot().clone()
+    }
+
+    /// What services do not get from the proxy's point of view, since another one
+    /// has it, in order. Looks at all that the proxy sees.
+    pub fn clashes(&self, proxy: &Proxy) -> Vec<Conflict> {
+        let (settings, snapshot) = {
+            let core = self.inner.core.lock();
+            (core.settings().clone(), core.snapshot().clone())
+        };
+        let Some(key) = catalog_of(proxy, &settings) else { return Vec::new() };
+        let visible: Vec<_> =
+            visible::all(&snapshot, &proxy.namespace).into_iter().cloned().collect();
+        Catalog::new(key, &visible).clashes()
     }
 
     /// How much there is.

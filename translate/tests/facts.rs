@@ -325,3 +325,34 @@ fn a_router_has_the_endpoints_of_headless_services_and_no_listeners() {
     assert_eq!(names(&attached, Kind::Listener), [""; 0]);
     assert_eq!(names(&attached, Kind::Route), [""; 0]);
 }
+
+#[test]
+fn what_clashes_at_a_proxy_depends_on_how_it_directs_calls() {
+    let mesh = Mesh::of(vec![
+        put(one_port("a.example.com", 5432, Protocol::Tcp, "10.0.0.1")),
+        put(one_port("b.example.com", 5432, Protocol::Tcp, "10.0.0.2")),
+        put(one_port(WEB, 80, Protocol::Http, "10.0.0.3")),
+        put(one_port("web", 80, Protocol::Http, "10.0.0.3")),
+    ]);
+    let found = |proxy| -> Vec<String> {
+        let clashes = mesh.scopes.clashes(&proxy);
+        clashes.iter().map(|clash| format!("{}: {}", clash.hostname, clash.detail)).collect()
+    };
+    let domains = [
+        format!("{WEB}: the domain web on port 80 is shop/web's"),
+        format!("{WEB}: the domain 10.0.0.3 on port 80 is shop/web's"),
+    ];
+    let mut intercepted = found(sidecar());
+    intercepted.sort();
+    let mut expected = domains.to_vec();
+    expected.sort();
+    assert_eq!(intercepted, expected);
+    let port = "b.example.com: opaque traffic to port 5432 is shop/a.example.com's";
+    let mut bound = found(unintercepted());
+    bound.sort();
+    expected.insert(0, port.to_owned());
+    expected.sort();
+    assert_eq!(bound, expected);
+    let router = proxy(&format!("router~10.1.0.1~gw.shop~{SHOP}"), "c1", json!({}));
+    assert_eq!(found(router), Vec::<String>::new());
+}

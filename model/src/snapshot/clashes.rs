@@ -277,14 +277,7 @@ fn registry(service: &Service) -> Option<&RegistryId> {
 }
 
 fn conflict(kind: ConflictKind, (winner, loser): Loss<'_>, what: &str) -> Option<Conflict> {
-    Some(Conflict {
-        hostname: loser.hostname().clone(),
-        namespace: loser.namespace().clone(),
-        kind,
-        winner: registry(winner).cloned(),
-        loser: registry(loser)?.clone(),
-        detail: format!("{what} is {}'s", winner.key),
-    })
+    Conflict::between(kind, winner, loser, what)
 }
 
 #[cfg(test)]

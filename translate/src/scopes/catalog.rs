@@ -7,6 +7,7 @@
 //!                  ─▶ names      aliases and short names, and who owns which domain
 //! ```
 
+mod clashes;
 mod exposure;
 mod names;
 

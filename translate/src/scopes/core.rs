@@ -52,6 +52,10 @@ impl Core {
         }
     }
 
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }

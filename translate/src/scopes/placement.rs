@@ -224,6 +224,19 @@ fn catalog_key(proxy: &Proxy, reception: Reception) -> CatalogKey {
     }
 }
 
+/// What listeners and routes of a proxy depend on; none for a router, which has
+/// neither.
+pub(super) fn catalog_of(proxy: &Proxy, settings: &Settings) -> Option<CatalogKey> {
+    let bound = proxy.interception() == Interception::None;
+    let reception = match proxy.kind {
+        _ if proxy.is_grpc() => Reception::Proxyless,
+        ProxyType::Sidecar if bound => Reception::Bound(settings.bound_address),
+        ProxyType::Sidecar => Reception::Intercepted,
+        _ => return None,
+    };
+    Some(catalog_key(proxy, reception))
+}
+
 /// The scopes that only sidecars are in.
 fn sidecar_keys(proxy: &Proxy, snapshot: &Snapshot, settings: &Settings) -> [ScopeKey; 4] {
     let targets = snapshot.targets_of(proxy);

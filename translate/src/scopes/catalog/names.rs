@@ -82,7 +82,7 @@ impl Catalog {
     }
 
     /// All domains that a service could have, each once.
-    fn claimed(&self, host: &Hostname) -> Vec<String> {
+    pub(super) fn claimed(&self, host: &Hostname) -> Vec<String> {
         let Some(service) = self.services.get(host) else { return Vec::new() };
         let mut claimed: Vec<String> = Vec::new();
         let mut push = |domain: String| {
@@ -128,7 +128,7 @@ impl Catalog {
     }
 
     /// Who has a domain on a port.
-    fn owner(&self, domain: &str, port: u16) -> Option<Hostname> {
+    pub(super) fn owner(&self, domain: &str, port: u16) -> Option<Hostname> {
         let claimants = self.claimants(domain).into_iter();
         let here = claimants.filter(|(_, host)| self.is_routed(host, port));
         here.min().map(|(_, host)| host)
