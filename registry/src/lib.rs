@@ -5,6 +5,9 @@
 //! adapter ─ UpdateSender ─▶ [one mailbox per registry, merged by key] ─ UpdateReceiver ─▶ aggregate
 //! ```
 //!
+//! A registry's own rules ([`ExportSettings`]: what it gives to the mesh, under which
+//! names) are applied by its sender, the same for every adapter.
+//!
 //! [`serviceentry`] converts Istio's ServiceEntry and WorkloadEntry, which more
 //! than one registry holds.
 //!
@@ -19,11 +22,13 @@
 
 mod adapter;
 mod backoff;
+mod export;
 mod field;
 pub mod serviceentry;
 mod updates;
 
 pub use adapter::Adapter;
 pub use backoff::Backoff;
+pub use export::{Export, ExportFault, ExportSettings, LabelRules, Rewrite, Verdict};
 pub use field::{FieldPath, Invalid, Problems, Step};
 pub use updates::{Batch, Churn, UpdateReceiver, UpdateSender, Updates, channel};

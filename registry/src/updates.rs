@@ -9,6 +9,8 @@ use mainstem_model::{Condition, Key, ObjectRef, RegistryId, RegistryUpdate, Reje
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::export::{Export, ExportSettings, Stage};
+
 /// A channel: adapters get senders from [`Updates::sender`], the aggregate keeps
 /// the receiver.
 pub fn channel() -> (Updates, UpdateReceiver) {
@@ -146,7 +148,14 @@ impl Updates {
         mailbox.incarnation += 1;
         mailbox.removed = false;
         let (incarnation, churn) = (mailbox.incarnation, mailbox.churn.clone());
-        UpdateSender { shared: self.shared.clone(), incarnation, registry, churn }
+        UpdateSender { shared: self.shared.clone(), incarnation, registry, churn, stage: None }
+    }
+
+    /// The same, where what the registry says goes through its own rules first.
+    pub fn sender_through(&self, registry: RegistryId, rules: &ExportSettings) -> UpdateSender {
+        let stage = (!rules.is_default()).then(|| Stage::new(Export::new(rules)));
+        let stage = stage.map(|stage| Arc::new(Mutex::new(stage)));
+        UpdateSender { stage, ..self.sender(registry) }
     }
 
     /// How often a registry's index misbehaved, since the process began.
@@ -175,6 +184,8 @@ pub struct UpdateSender {
     incarnation: u64,
     registry: RegistryId,
     churn: Arc<Churn>,
+    /// The registry's own rules, if it has any.
+    stage: Option<Arc<Mutex<Stage>>>,
 }
 
 impl UpdateSender {
@@ -190,6 +201,14 @@ impl UpdateSender {
 
     /// Says several things at once; the reader sees all of them or none.
     pub fn send_all(&self, updates: impl IntoIterator<Item = RegistryUpdate>) {
+        let Some(stage) = &self.stage else { return self.post(updates) };
+        // Held until the mailbox has it, so that updates stay in order.
+        let mut stage = stage.lock();
+        let updates: Vec<_> = updates.into_iter().flat_map(|update| stage.apply(update)).collect();
+        self.post(updates);
+    }
+
+    fn post(&self, updates: impl IntoIterator<Item = RegistryUpdate>) {
         let mut mailboxes = self.shared.mailboxes.lock();
         let Some(mailbox) = mailboxes.get_mut(&self.registry) else { return };
         if mailbox.removed || mailbox.incarnation != self.incarnation {
