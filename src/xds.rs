@@ -67,6 +67,8 @@ struct Shared {
 struct Wake {
     task: AtomicWaker,
     changed: AtomicBool,
+    /// Whether there is something that the view has not looked at.
+    unseen: AtomicBool,
     /// When the first change became known that the stream has not seen.
     since: Mutex<Option<Instant>>,
 }
@@ -74,6 +76,7 @@ struct Wake {
 impl Wake {
     fn wake(&self, at: Instant) {
         self.since.lock().get_or_insert(at);
+        self.unseen.store(true, Ordering::Release);
         self.changed.store(true, Ordering::Release);
         self.task.wake();
     }

@@ -127,6 +127,10 @@ impl ResourceView for View {
     }
 
     fn advance(&mut self) -> Changes {
+        let is_new = self.wake.unseen.swap(false, Ordering::AcqRel);
+        if !is_new && self.shown.as_ref().is_some_and(|shown| shown.ready) {
+            return Changes::default();
+        }
         let since = self.wake.since.lock().take();
         // Asked first: a moment read later is at least as new.
         let ready = self.shared.ready.load(Ordering::Acquire);

@@ -20,7 +20,9 @@ impl Writer {
         self.0.len()
     }
 
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+    /// What was written. It may be kept for long, so nothing is kept beyond it.
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.0.shrink_to_fit();
         self.0
     }
 
