@@ -28,7 +28,7 @@ use mainstem_aggregate::{Published, Readiness, Shared as Controlled, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
 use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_translate::{Counts, Scopes, Settings};
-use mainstem_xds::{Client, Clients, Refusal, ResourceSource, ResourceView};
+use mainstem_xds::{Client, Clients, Refusal, ResourceSource, ResourceView, SetVersion};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
@@ -58,8 +58,34 @@ struct Shared {
     ready: AtomicBool,
     /// The cluster of proxies that name none.
     cluster: RwLock<ClusterId>,
+    set_versions: SetVersions,
     /// How each connected stream is woken, by the number of its attachment.
     wakes: Mutex<FxHashMap<u64, Arc<Wake>>>,
+}
+
+/// Versions of named parts of what there is, counted once for all streams that
+/// have the same: by the version of everything and the set of names.
+#[derive(Default)]
+struct SetVersions {
+    known: Mutex<FxHashMap<(u128, u128), SetVersion>>,
+}
+
+impl SetVersions {
+    /// More are not kept: each lasts until the next change only.
+    const MOST: usize = 1024;
+
+    fn get(&self, key: (u128, u128), count: impl FnOnce() -> SetVersion) -> SetVersion {
+        if let Some(known) = self.known.lock().get(&key) {
+            return *known;
+        }
+        let version = count();
+        let mut known = self.known.lock();
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(key, version);
+        version
+    }
 }
 
 /// How one stream is woken.
@@ -101,6 +127,7 @@ impl Source {
             readiness: published.readiness.clone(),
             ready: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
+            set_versions: SetVersions::default(),
             wakes: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }

@@ -153,15 +153,27 @@ impl Bench {
 
     /// Connects proxies to a server.
     fn connect(&mut self, set: &str, address: SocketAddr, count: usize, warm: bool) -> Connected {
+        self.connect_like(None, set, address, count, warm)
+    }
+
+    /// The same with answers as large as those of another set.
+    fn connect_like(
+        &mut self,
+        like: Option<&str>,
+        set: &str,
+        address: SocketAddr,
+        count: usize,
+        warm: bool,
+    ) -> Connected {
         let Setting { protocol, kind: proxies, .. } = self.setting;
-        let set = set.to_owned();
         self.sidecars.ask(&sidecars::Order::Connect {
-            set,
+            set: set.to_owned(),
             address,
             protocol,
             proxies,
             count,
             warm,
+            like: like.map(str::to_owned),
         })
     }
 

@@ -39,6 +39,8 @@ pub enum Order {
         proxies: Proxies,
         count: usize,
         warm: bool,
+        /// Whose answers theirs shall be as large as, of another set.
+        like: Option<String>,
     },
     /// Connects a set again, each proxy with what it holds; answered when
     /// nothing has arrived for a second.
@@ -84,13 +86,20 @@ async fn obey() {
     let mut orders = child::orders();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Connect { set, address, protocol, proxies, count, warm } => {
+            Order::Connect { set, address, protocol, proxies, count, warm, like } => {
                 let all = (0..count).map(|n| {
                     let node = proxies.node(n).encode_to_vec();
                     Rc::new(RefCell::new(Proxy::new(protocol, node)))
                 });
+                let all: Vec<_> = all.collect();
+                if let Some(like) = like {
+                    let theirs = &fleet.sets[&like].proxies;
+                    for (one, other) in all.iter().zip(theirs) {
+                        one.borrow_mut().answer_like(&other.borrow());
+                    }
+                }
                 let shared = fleet.shared.clone();
-                let set = fleet.add(set, address, all.collect());
+                let set = fleet.add(set, address, all);
                 child::reply(&set.connect(&shared, warm).await);
             }
             Order::Reconnect { set } => {

@@ -173,10 +173,10 @@ impl ResourceView for View {
         let view = moment.view(kind);
         match names {
             None => SetVersion::from_sum(view.version()),
-            Some(names) => {
+            Some(names) => self.shared.set_versions.get((view.version(), names.id()), || {
                 let found = names.iter().filter_map(|name| view.get(name));
                 SetVersion::of(found.map(|found| (&*found.name, Version(found.version))))
-            }
+            }),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use mainstem_proto::type_url;
 
 pub use set::NameSet;
+pub(crate) use set::hash_of;
 pub use subscription::Subscription;
 pub(crate) use xdstp::{collection, is_collection, normalized};
 

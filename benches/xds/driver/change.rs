@@ -68,7 +68,7 @@ impl Bench {
         assert_eq!(warm_up.pushes, TURN * acks, "each change is one message to each proxy");
         let message = self.record(SET).pop().unwrap();
         let mut bare = floor();
-        self.connect("floor", bare.address, acks, false);
+        self.connect_like(Some(SET), "floor", bare.address, acks, false);
         bare.await_streams(acks);
         let [mut ours, mut floors] = [Rounds::default(), Rounds::default()];
         let rounds = (plan.changes * 1000 / acks).clamp(plan.changes.div_ceil(2), 4 * plan.changes);

@@ -94,6 +94,11 @@ impl Proxy {
         }
     }
 
+    /// Repeats the names that the other asked for in each answer.
+    pub fn answer_like(&mut self, other: &Proxy) {
+        self.encoded = other.encoded.clone();
+    }
+
     pub fn path(&self) -> &'static str {
         match self.protocol {
             Protocol::Delta => {

@@ -35,7 +35,7 @@ impl NameSet {
     }
 
     fn intern(names: Vec<Name>) -> NameSet {
-        let hash = hash(&names);
+        let hash = hash_of(names.iter().map(|name| &**name));
         let mut table = TABLE.lock();
         match table.entry(hash) {
             Entry::Occupied(mut held) => {
@@ -135,7 +135,8 @@ impl Drop for Interned {
     }
 }
 
-fn hash(names: &[Name]) -> u128 {
+/// A hash of names in this order.
+pub(crate) fn hash_of<'a>(names: impl IntoIterator<Item = &'a str>) -> u128 {
     let mut hash = Xxh3::new();
     for name in names {
         hash.update(name.as_bytes());

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::full_set::{FullSet, FullSets};
 use crate::limits::Limits;
-use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, normalized};
+use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, hash_of, normalized};
 use crate::protocol::heartbeat::Heartbeats;
 use crate::protocol::nonce::Nonce;
 use crate::protocol::owed::{Owed, Why};
@@ -21,6 +21,9 @@ use crate::version::{SetVersion, Version};
 pub(super) struct Kind {
     pub(super) type_url: TypeUrl,
     pub(super) subscription: Subscription,
+    /// What the latest request listed: most list the same again, which is then
+    /// not looked at name by name.
+    listed: Option<u128>,
     pub(super) owed: Owed,
     pub(super) in_flight: Option<InFlight>,
     /// The nonce of the latest response, answered or not.
@@ -86,6 +89,7 @@ impl Kind {
         Kind {
             type_url,
             subscription: Subscription::default(),
+            listed: None,
             owed: Owed::default(),
             in_flight: None,
             last_nonce: None,
@@ -130,6 +134,10 @@ impl Kind {
         now: Instant,
         limits: &Limits,
     ) -> Result<(), ProtocolError> {
+        let listed = hash_of(names.iter().map(String::as_str));
+        if self.listed.replace(listed) == Some(listed) && !first {
+            return Ok(());
+        }
         let wildcard =
             names.iter().any(|name| name == WILDCARD) || (names.is_empty() && !self.named_ever);
         self.named_ever |= !names.is_empty();
