@@ -1,7 +1,7 @@
 //! The admin API: readiness, metrics, and what the operator's verbs show and change.
 //!
 //! ```text
-//! request ─ access: who may? ─▶ handlers, dump ─ views, control ─▶ what is so   (routes)
+//! request ─ access: who may? ─▶ handlers, dump, explain ─ views, control ─▶ what is so   (routes)
 //!               │                verbs ─ decide ─▶ Change ─▶ control state
 //!               └──────────────▶ audit ◀─┘
 //! ```
@@ -14,6 +14,7 @@ mod audit;
 mod control;
 mod decide;
 mod dump;
+mod explain;
 mod handlers;
 mod routes;
 mod verbs;

@@ -4,6 +4,7 @@
 //! are left out.
 
 mod control;
+mod explain;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use control::{Control, ControlStore, Decided, Decision, Drain, Freeze, Release, Undrain};
+pub use explain::{Carrier, Carriers, Explanation, Outcome, ResourceName, Step, Verdict};
 
 /// `/api/v1/status`: how the control plane is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

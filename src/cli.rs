@@ -3,6 +3,7 @@
 mod bootstrap;
 mod client;
 mod control;
+mod explain;
 mod output;
 mod tables;
 mod validate;
@@ -76,6 +77,10 @@ enum Command {
         #[command(flatten)]
         ask: Ask,
     },
+    /// Show how a service, or one endpoint, comes from registries to proxies
+    Explain(explain::Explain),
+    /// Show the first step that keeps an endpoint from a proxy
+    WhyNot(explain::WhyNot),
     /// List what the guard and operators decided: holds, freezes, drains
     Control(Ask),
     /// End what the withdrawal guard holds, at once
@@ -209,6 +214,8 @@ impl Command {
                     .await
             }
             Self::Control(ask) => ask.show("control", &[], tables::control).await,
+            Self::Explain(explain) => explain.run().await,
+            Self::WhyNot(why_not) => why_not.run().await,
             Self::Release(release) => release.run().await,
             Self::Freeze(freeze) => freeze.run().await,
             Self::Unfreeze(unfreeze) => unfreeze.run().await,

@@ -24,6 +24,7 @@ use crate::merge::{Contribution, Merged, merge_service};
 use crate::rules::{RegistryRules, Rules};
 use crate::settings::{AggregateConfig, RegistrySettings};
 use crate::takeover;
+use crate::testimony::Testimony;
 pub use guarded::Heard;
 use guarded::Holds;
 
@@ -65,6 +66,17 @@ impl Aggregate {
     /// The snapshot merged last.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// What is held now, shared.
+    pub fn testimony(&self) -> Testimony {
+        let held = self.held.iter().filter(|(id, _)| self.rules.knows(id));
+        Testimony {
+            rules: self.rules.clone(),
+            snapshot: self.snapshot.clone(),
+            held: held.map(|(id, held)| (id.clone(), held.values.clone())).collect(),
+            shares: self.shares.clone(),
+        }
     }
 
     /// Whether the registry is configured.

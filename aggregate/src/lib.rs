@@ -15,6 +15,7 @@
 //! - `freshness`, `last_good`, `stored`: when a silent registry expires, and what is
 //!   kept of each on disk;
 //! - `schedule`, `readiness`, `status`: when to publish, when to be ready, since when;
+//! - `testimony`: what is held, for who explains it;
 //! - `publish`, `run`: the pointer and the loop.
 //!
 //! Invariants:
@@ -48,6 +49,7 @@ mod settings;
 mod status;
 mod stored;
 mod takeover;
+mod testimony;
 
 pub use aggregate::{Aggregate, Heard, Publication};
 pub use conflict_times::ConflictTimes;
@@ -68,3 +70,4 @@ pub use rules::{RegistryRules, Rules};
 pub use run::{Published, Publisher, channel, run};
 pub use settings::{AggregateConfig, Debounce, HostRule, RegistrySettings, StateSettings};
 pub use status::{LastGoodStatus, RegistryStatus, Statuses};
+pub use testimony::{Questions, Statement, Testimony};

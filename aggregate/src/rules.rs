@@ -38,6 +38,11 @@ impl RegistryRules {
         }
     }
 
+    /// Whether what it brings is left out once it has expired.
+    pub fn removed_by_expiry(&self) -> bool {
+        self.expiry == ExpiryAction::Remove
+    }
+
     /// Whether it may define the service (`hosts`).
     pub fn may_define(&self, key: &ServiceKey) -> bool {
         self.hosts.iter().any(|rule| rule.matches(key))

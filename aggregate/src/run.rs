@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use mainstem_model::{Condition, Freshness, RegistryId};
 use mainstem_registry::{Batch, UpdateReceiver};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::readiness::{Gate, Readiness};
 use crate::schedule::{Due, Schedule};
 use crate::settings::AggregateConfig;
 use crate::status::{LastGoodStatus, Statuses, WallClock};
+use crate::testimony::{self, Questions, Testimony};
 
 /// What the aggregate publishes, for the rest of the program to read.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Published {
     pub conflicts: ConflictTimes,
     /// What the guard and operators decided, and the way to decide more.
     pub control: Control,
+    /// Where to ask what registries said, before it was merged.
+    pub questions: Questions,
 }
 
 /// Where the loop publishes.
@@ -56,6 +59,7 @@ pub struct Publisher {
     outlet: Outlet,
     keeper: Keeper,
     store: Option<Arc<dyn ControlStore>>,
+    questions: mpsc::Receiver<oneshot::Sender<Testimony>>,
 }
 
 impl Publisher {
@@ -71,12 +75,14 @@ pub fn channel() -> (Publisher, Published) {
     let (control, keeper) = control::channel();
     let (snapshots, reader) = publish::channel(Arc::default());
     let (gate, readiness) = Gate::new();
+    let (questions, asked) = testimony::channel();
     let published = Published {
         snapshots: reader,
         readiness,
         statuses: Statuses::default(),
         conflicts: ConflictTimes::default(),
         control,
+        questions,
     };
     let outlet = Outlet {
         snapshots,
@@ -85,7 +91,7 @@ pub fn channel() -> (Publisher, Published) {
         conflicts: published.conflicts.clone(),
         control: published.control.clone(),
     };
-    (Publisher { outlet, keeper, store: None }, published)
+    (Publisher { outlet, keeper, store: None, questions: asked }, published)
 }
 
 /// Follows registries, control state and configuration and publishes snapshots
@@ -96,15 +102,16 @@ pub async fn run(
     publisher: Publisher,
     shutdown: CancellationToken,
 ) {
-    let Publisher { outlet, keeper, store } = publisher;
+    let Publisher { outlet, keeper, store, questions } = publisher;
     let keeping = keeper.run(store, shutdown.clone());
-    tokio::join!(follow(updates, config, outlet, shutdown), keeping);
+    tokio::join!(follow(updates, config, outlet, questions, shutdown), keeping);
 }
 
 async fn follow(
     mut updates: UpdateReceiver,
     mut config: watch::Receiver<AggregateConfig>,
     outlet: Outlet,
+    mut questions: mpsc::Receiver<oneshot::Sender<Testimony>>,
     shutdown: CancellationToken,
 ) {
     let mut control = outlet.control.shared().clone();
@@ -122,6 +129,8 @@ async fn follow(
                 let shared = control.borrow_and_update().clone();
                 state.control(&shared, Instant::now());
             }
+            // Whoever asked may have gone.
+            Some(asked) = questions.recv() => drop(asked.send(state.aggregate.testimony())),
             // What a registry was, and what was decided, has to be known before it speaks.
             batches = updates.recv(), if state.prepared() => {
                 for (registry, batch) in batches {

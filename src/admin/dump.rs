@@ -50,7 +50,7 @@ pub async fn config_dump(State(app): State<App>, Query(wanted): Query<Wanted>) -
 }
 
 /// The newest stream of the proxy that is meant.
-pub(super) fn find(app: &App, wanted: &str) -> Result<Arc<Connected>, String> {
+pub fn find(app: &App, wanted: &str) -> Result<Arc<Connected>, String> {
     let all = app.clients.all();
     let of_id = all.iter().rev().find(|connected| connected.client().node.id == wanted);
     if let Some(found) = of_id {

@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{App, dump, handlers, verbs};
+use super::{App, dump, explain, handlers, verbs};
 use crate::api;
 
 type Describe = fn(&mut SchemaGenerator) -> Schema;
@@ -68,6 +68,20 @@ const DUMP: &[(&str, &str, bool)] = &[
     ("name", "Only the resource of this name", false),
 ];
 
+const EXPLAIN: &[(&str, &str, bool)] = &[
+    ("host", "The service's host name", true),
+    ("endpoint", "An address, perhaps with a port; without it, all endpoints", false),
+    ("proxy", "As this proxy sees it: a node id, or a name or name.namespace", false),
+    ("namespace", "Only the service of this namespace", false),
+];
+
+const WHY_NOT: &[(&str, &str, bool)] = &[
+    ("host", "The service's host name", true),
+    ("endpoint", "An address, perhaps with a port", true),
+    ("proxy", "A node id, or a name or name.namespace that one proxy has", true),
+    ("namespace", "Only the service of this namespace", false),
+];
+
 type Dump = BTreeMap<String, Vec<dump::Dumped>>;
 
 /// All paths. `/debug/…` are those of Istio whose meaning is the same.
@@ -99,6 +113,12 @@ pub fn all() -> Vec<Route> {
         read("/api/v1/config_dump", "What one proxy is given, by type", get(dump::config_dump))
             .asks(DUMP)
             .answers::<Dump>(),
+        read("/api/v1/explain", "How a service came to proxies", get(explain::explain))
+            .asks(EXPLAIN)
+            .answers::<api::Explanation>(),
+        read("/api/v1/why-not", "Why a proxy lacks an endpoint", get(explain::why_not))
+            .asks(WHY_NOT)
+            .answers::<api::Explanation>(),
         verb::<api::Release>(
             "/api/v1/release",
             "What the withdrawal guard holds goes at once",

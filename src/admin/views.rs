@@ -190,7 +190,8 @@ pub fn service(snapshot: &model::Snapshot, service: &model::Service) -> api::Ser
     }
 }
 
-fn origins(origins: &model::Origins) -> Vec<api::Origin> {
+/// Who says it.
+pub fn origins(origins: &model::Origins) -> Vec<api::Origin> {
     let each = origins.iter().map(|sourced| api::Origin {
         registry: sourced.origin.registry.to_string(),
         kind: sourced.origin.object.kind.to_string(),
@@ -211,7 +212,8 @@ pub fn endpoints(snapshot: &model::Snapshot, key: &model::ServiceKey) -> api::Se
     }
 }
 
-fn endpoint(endpoint: &model::Endpoint) -> api::Endpoint {
+/// One endpoint.
+pub fn endpoint(endpoint: &model::Endpoint) -> api::Endpoint {
     api::Endpoint {
         port: endpoint.port,
         port_name: endpoint.port_name.to_string(),

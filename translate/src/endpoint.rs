@@ -17,6 +17,7 @@ use mainstem_model::{Address, Endpoint, EndpointSet, Health, Port, Resolution, S
 pub(crate) use network::Gateways;
 pub(crate) use view::{Audience, EndpointView, Needs, Place};
 
+use crate::carriage::Omission;
 use crate::{grpc, names};
 
 /// The load assignment of a service port that is served by EDS.
@@ -52,11 +53,7 @@ pub(crate) fn inlined(
     only_first: bool,
 ) -> Bytes {
     let of_port = endpoints.map_or(&[][..], |set| set.of_port(port.number));
-    let resolvable = of_port.iter().filter(|endpoint| match &endpoint.address {
-        Address::Ip(_) => true,
-        Address::Host(host) => !host.is_wildcard(),
-        Address::Unix(_) => false,
-    });
+    let resolvable = of_port.iter().filter(|endpoint| is_resolvable(endpoint));
     let resolvable = resolvable.filter(|endpoint| is_of_use(endpoint, view.audience));
     let members = network::members(resolvable, view, gateways);
     let mut groups = arrange::groups(service, members, view);
@@ -75,6 +72,34 @@ fn encoded(
 ) -> Bytes {
     let name = names::outbound(port.number, service.hostname());
     encode::load_assignment(&name, groups, view.audience)
+}
+
+/// Whether a load assignment has the endpoint, networks aside; the first rule that
+/// leaves it out.
+pub(crate) fn admits(
+    service: &Service,
+    endpoint: &Endpoint,
+    view: &EndpointView,
+    eds: bool,
+) -> Result<(), Omission> {
+    let audience = view.audience;
+    match () {
+        () if eds && !on_node(service, endpoint, view) => Err(Omission::OtherNode),
+        () if eds && !in_cluster(service, endpoint, view) => Err(Omission::OtherCluster),
+        () if !is_of_use(endpoint, audience) => Err(Omission::Useless(endpoint.health)),
+        () if eds && !is_assignable(endpoint, audience) => Err(Omission::Unresolved),
+        () if !eds && !is_resolvable(endpoint) => Err(Omission::Unresolved),
+        () => Ok(()),
+    }
+}
+
+/// Whether an endpoint can stand in a load assignment inside a cluster.
+fn is_resolvable(endpoint: &Endpoint) -> bool {
+    match &endpoint.address {
+        Address::Ip(_) => true,
+        Address::Host(host) => !host.is_wildcard(),
+        Address::Unix(_) => false,
+    }
 }
 
 /// Whether an endpoint can stand in a load assignment that travels by EDS.

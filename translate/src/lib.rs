@@ -20,6 +20,7 @@
 //! - A change costs what it touches: an endpoint's change builds one service's
 //!   load assignments again, and no cluster, listener or route.
 
+mod carriage;
 mod cluster;
 mod endpoint;
 mod grpc;
@@ -34,6 +35,7 @@ mod settings;
 mod visible;
 mod wire;
 
+pub use carriage::{Carriage, Omission, Way, carriage, resource_names, seen};
 pub use kind::Kind;
 pub use resource::Resource;
 pub use scopes::{Attached, Counts, Moment, Scopes, View};

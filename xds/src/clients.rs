@@ -133,6 +133,13 @@ impl Connected {
         Ok(given.collect())
     }
 
+    /// Whether the client asked for the resource of this name, by it or by asking for all.
+    pub fn asks_for(&self, type_url: &str, name: &str) -> bool {
+        let types = self.types.lock();
+        let of_type = types.iter().find(|of_type| *of_type.type_url == *type_url);
+        of_type.is_some_and(|of_type| of_type.subscription.covers(&Name::from(name)))
+    }
+
     /// The names asked for that none of these resources goes by.
     pub(crate) fn names_without(&self, type_url: &str, resources: &[Arc<Resource>]) -> Vec<Name> {
         let types = self.types.lock();

@@ -46,6 +46,11 @@ impl Values {
         self.services.get(service)
     }
 
+    /// The services that it speaks of, in no order.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.services.keys()
+    }
+
     /// How many services are defined.
     pub(crate) fn service_count(&self) -> usize {
         self.definitions

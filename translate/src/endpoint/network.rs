@@ -31,7 +31,7 @@ impl Gateways {
 
     /// The gateways to workloads of `cluster` in `network`: those that stand in
     /// that cluster, else all of the network.
-    fn to(&self, network: &NetworkId, cluster: &ClusterId) -> Vec<&NetworkGateway> {
+    pub(crate) fn to(&self, network: &NetworkId, cluster: &ClusterId) -> Vec<&NetworkGateway> {
         let all = self.0.get(network).map_or(&[][..], |all| all);
         let own: Vec<_> = all.iter().filter(|g| g.key.cluster == *cluster).map(|g| &**g).collect();
         if own.is_empty() { all.iter().map(|gateway| &**gateway).collect() } else { own }

@@ -53,6 +53,11 @@ impl Serialize for Nonce {
 }
 
 impl Nonce {
+    /// That of the response of this number on the stream of this salt.
+    pub fn new(salt: u32, number: u64) -> Nonce {
+        Nonce { salt, number }
+    }
+
     /// Whether this is what the client repeats.
     pub(super) fn matches(self, text: &str) -> bool {
         *self.text() == *text
