@@ -16,6 +16,7 @@ mod addresses;
 mod control;
 mod decode;
 mod environment;
+mod export;
 mod policies;
 mod provider;
 mod read;

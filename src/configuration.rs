@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::admin::Current;
-use crate::config::{AdapterConfig, Config, ConfigError, ConfigWatch, Input, Loaded};
-use crate::registries::Plan;
+use crate::config::{Config, ConfigError, ConfigWatch, Input, Loaded};
+use crate::registries::{Followed, Plan};
 use crate::xds::Source;
 
 /// Who has to hear of a new configuration.
@@ -22,15 +22,19 @@ pub struct Followers {
     /// The aggregate.
     pub aggregate: watch::Sender<AggregateConfig>,
     /// The registry manager.
-    pub plan: watch::Sender<Plan<AdapterConfig>>,
+    pub plan: watch::Sender<Plan<Followed>>,
     /// The source of resources, once there is one.
     pub source: Option<Source>,
 }
 
 /// Which adapters a configuration wants.
-pub fn plan(config: &Config) -> Plan<AdapterConfig> {
+pub fn plan(config: &Config) -> Plan<Followed> {
     let all = config.registries.iter();
-    all.map(|registry| (registry.id.clone(), registry.adapter.clone())).collect()
+    all.map(|registry| {
+        let (adapter, export) = (registry.adapter.clone(), registry.common.export.clone());
+        (registry.id.clone(), Followed { adapter, export })
+    })
+    .collect()
 }
 
 /// Reads and checks the configuration, and says what is odd about it.

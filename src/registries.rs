@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mainstem_model::RegistryId;
-use mainstem_registry::{Adapter, Backoff, Updates};
+use mainstem_registry::{Adapter, Backoff, ExportSettings, Updates};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,11 +31,29 @@ const WELL: Duration = Duration::from_secs(60);
 pub trait Recipe: Clone + PartialEq + Send + Sync + 'static {
     /// An adapter that follows the registry.
     fn adapter(&self) -> Box<dyn Adapter>;
+
+    /// What of it the mesh is given, and under which names.
+    fn export(&self) -> ExportSettings {
+        ExportSettings::default()
+    }
 }
 
-impl Recipe for AdapterConfig {
+/// A configured registry, as far as its adapter is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    /// How it is followed.
+    pub adapter: AdapterConfig,
+    /// What of it the mesh is given, and under which names.
+    pub export: ExportSettings,
+}
+
+impl Recipe for Followed {
     fn adapter(&self) -> Box<dyn Adapter> {
-        AdapterConfig::adapter(self)
+        self.adapter.adapter()
+    }
+
+    fn export(&self) -> ExportSettings {
+        self.export.clone()
     }
 }
 
@@ -153,7 +171,8 @@ async fn run<R: Recipe>(
     updates: &Updates,
     cancel: &CancellationToken,
 ) -> Option<AdapterError> {
-    let (recipe, sender) = (recipe.clone(), updates.sender(id.clone()));
+    let recipe = recipe.clone();
+    let sender = updates.sender_through(id.clone(), &recipe.export());
     let mut task = JoinSet::new();
     task.spawn(async move { recipe.adapter().run(sender).await });
     match cancel.run_until_cancelled(task.join_next()).await {

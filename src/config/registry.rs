@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mainstem_aggregate::{Expiry, Guard, HostRule, RegistrySettings};
 use mainstem_model::{MeshSettings, RegistryId, ServiceAccount, TimeSpan};
+use mainstem_registry::ExportSettings;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub struct Common {
     pub expiry: Expiry,
     /// When endpoints that it withdraws are held.
     pub guard: Guard,
+    /// What it gives to the mesh, and under which names. Default: all, as it stands.
+    #[serde(skip_serializing_if = "ExportSettings::is_default")]
+    pub export: ExportSettings,
 }
 
 impl Default for Common {
@@ -62,6 +66,7 @@ impl Default for Common {
             deadline: RegistrySettings::DEADLINE.into(),
             expiry: Expiry::default(),
             guard: Guard::default(),
+            export: ExportSettings::default(),
         }
     }
 }
@@ -70,7 +75,8 @@ impl RegistryConfig {
     /// What the aggregate is told of it.
     pub fn settings(&self) -> RegistrySettings {
         let defaults = RegistrySettings::new(self.id.clone());
-        let Common { hosts, joins, service_accounts, deadline, expiry, guard } = &self.common;
+        let Common { hosts, joins, service_accounts, deadline, expiry, guard, export: _ } =
+            &self.common;
         let hosts = hosts.as_ref().map(|all| all.iter().map(|h| HostRule::from(h.as_str())));
         RegistrySettings {
             hosts: hosts.map_or(defaults.hosts, Iterator::collect),
@@ -171,7 +177,8 @@ fn common(node: &mut Node, problems: &mut Vec<Problem>) -> Common {
     if let (Some(place), Some(problem)) = (place, guard.problem()) {
         problems.push(Problem::new(&place, problem));
     }
-    Common { hosts, joins, service_accounts, deadline, expiry, guard }
+    let export = super::export::read(node.take("export"), problems);
+    Common { hosts, joins, service_accounts, deadline, expiry, guard, export }
 }
 
 /// Takes a setting out of `node`, if it is there and right.

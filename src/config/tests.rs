@@ -370,3 +370,47 @@ fn every_example_is_a_configuration() {
     }
     assert!(found > 0, "no example in {}", examples.display());
 }
+
+#[test]
+fn rules_of_a_registry_are_read_and_refused_at_their_place() {
+    let good = config(
+        "cluster: a
+registries:
+  - type: file
+    cluster: s
+    path: services
+    export: { aliases: { a.consul: shop/web.svc }, exclude: [\"*.secret.consul\"] }
+",
+    );
+    let export = &good.registries[0].common.export;
+    assert_eq!(export.aliases["a.consul"], "shop/web.svc");
+    assert_eq!(export.exclude, ["*.secret.consul"]);
+
+    let error = load(
+        "cluster: a
+registries:
+  - type: file
+    cluster: s
+    path: services
+    export:
+      aliases:
+        a.consul: b.consul
+        b.consul: a.consul
+      rewrite:
+        - { host: \"{s}.x\", to: \"{s}.y\" }
+        - { host: a.x, to: a.z }
+",
+        &[],
+    )
+    .unwrap_err();
+    let lines: Vec<&str> = error.lines().collect();
+    let expected = [
+        "m.yaml:8:19: alias \"a.consul\" leads back to itself",
+        "m.yaml:9:19: alias \"b.consul\" leads back to itself",
+        "m.yaml:12:11: \"a.x\" never matches",
+    ];
+    for expected in expected {
+        assert!(lines.iter().any(|line| line.contains(expected)), "{expected}\n{error}");
+    }
+    assert!(error.contains("help: put the narrower one first"), "{error}");
+}
