@@ -15,6 +15,7 @@
 //! - The admin API changes nothing but control state, for who has the admin token.
 
 pub mod admin;
+pub mod allocator;
 pub mod api;
 pub mod authentication;
 pub mod cli;

@@ -5,11 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use mainstem::cli::Cli;
 
-/// The control plane allocates much and in small pieces (docs/decisions).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    mainstem::allocator::give_back_at_once();
     let cli = Cli::parse();
     // One provider of cryptography for the whole process, chosen here.
     if rustls::crypto::ring::default_provider().install_default().is_err() {

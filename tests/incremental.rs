@@ -238,7 +238,7 @@ fn told(attached: &Attached) -> BTreeMap<(Kind, String), Vec<u8>> {
     let moment = attached.moment();
     let all = Kind::ALL.into_iter().flat_map(|kind| {
         let view = moment.view(kind);
-        let entries = view.iter().map(|r| ((kind, r.name.to_string()), r.body.to_vec()));
+        let entries = view.iter().map(|r| ((kind, r.name.to_string()), r.body.to_bytes().to_vec()));
         entries.collect::<Vec<_>>()
     });
     all.collect()

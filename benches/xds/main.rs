@@ -28,10 +28,6 @@ mod world;
 
 use clap::{Args, Parser, Subcommand};
 
-// The program's own allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Debug, Parser)]
 #[command(about = "The xDS server beside its floor")]
 struct Cli {

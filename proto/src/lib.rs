@@ -29,10 +29,12 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/envoy_api.rs"));
 }
 
+mod encoded;
 pub mod google;
 pub mod reflect;
 pub mod type_url;
 
+pub use encoded::Encoded;
 /// Envoy's API, xDS services included.
 pub use generated::envoy;
 /// Messages shared with other implementations of xDS: matchers, resource names.

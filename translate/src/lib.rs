@@ -24,6 +24,7 @@ mod carriage;
 mod cluster;
 mod endpoint;
 mod grpc;
+mod intern;
 mod kind;
 mod listener;
 mod message;

@@ -51,8 +51,11 @@ pub(crate) fn text(text: impl Into<String>) -> Value {
     Value { kind: Some(Kind::StringValue(text.into())) }
 }
 
-pub(crate) fn objects(objects: impl IntoIterator<Item = Struct>) -> Value {
-    let value = |object| Value { kind: Some(Kind::StructValue(object)) };
-    let values = objects.into_iter().map(value).collect();
+pub(crate) fn nested(object: Struct) -> Value {
+    Value { kind: Some(Kind::StructValue(object)) }
+}
+
+pub(crate) fn list(values: impl IntoIterator<Item = Value>) -> Value {
+    let values = values.into_iter().collect();
     Value { kind: Some(Kind::ListValue(ListValue { values })) }
 }

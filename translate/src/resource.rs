@@ -2,11 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use rustc_hash::FxHashMap;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use mainstem_proto::Encoded;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::Kind;
 
@@ -16,18 +15,18 @@ pub struct Resource {
     pub kind: Kind,
     /// Its name, unique within the type for one proxy.
     pub name: Arc<str>,
-    /// The 128-bit xxh3 hash of the body.
-    pub version: u128,
+    /// The 64-bit xxh3 hash of the body.
+    pub version: u64,
     /// The encoded message.
-    pub body: Bytes,
+    pub body: Encoded,
     form: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Resource {
     /// A resource, versioned by its content.
-    pub fn new(kind: Kind, name: impl Into<Arc<str>>, body: impl Into<Bytes>) -> Self {
+    pub fn new(kind: Kind, name: impl Into<Arc<str>>, body: impl Into<Encoded>) -> Self {
         let body = body.into();
-        let version = xxh3_128(&body);
+        let version = hash(&body);
         Self { kind, name: name.into(), version, body, form: OnceLock::new() }
     }
 
@@ -65,82 +64,37 @@ impl fmt::Debug for Resource {
         f.debug_struct("Resource")
             .field("kind", &self.kind)
             .field("name", &self.name)
-            .field("version", &format_args!("{:032x}", self.version))
+            .field("version", &format_args!("{:016x}", self.version))
             .finish_non_exhaustive()
     }
 }
 
-/// Below this many entries the table of an [`Interner`] is not swept.
-const SWEEP_FLOOR: usize = 1024;
-
-/// Finds the resource that exists already. It keeps none alive.
-#[derive(Debug, Default)]
-pub(crate) struct Interner {
-    known: FxHashMap<(Kind, u128), Weak<Resource>>,
-    sweep_at: usize,
-}
-
-impl Interner {
-    /// The one resource of this type, name and content.
-    pub(crate) fn intern(&mut self, resource: Resource) -> Arc<Resource> {
-        let key = (resource.kind, resource.weight());
-        if let Some(known) = self.known.get(&key).and_then(Weak::upgrade)
-            && *known == resource
-        {
-            return known;
-        }
-        self.sweep();
-        let resource = Arc::new(resource);
-        self.known.insert(key, Arc::downgrade(&resource));
-        resource
-    }
-
-    /// How many resources are alive.
-    pub(crate) fn alive(&self) -> usize {
-        self.known.values().filter(|known| known.strong_count() > 0).count()
-    }
-
-    /// Forgets the dead when the table has doubled since the last time, which
-    /// costs each insertion a constant time on average.
-    fn sweep(&mut self) {
-        if self.known.len() >= self.sweep_at.max(SWEEP_FLOOR) {
-            self.known.retain(|_, known| known.strong_count() > 0);
-            self.sweep_at = 2 * self.known.len();
-        }
-    }
+fn hash(body: &Encoded) -> u64 {
+    let [whole] = body.parts() else {
+        let mut hash = Xxh3::new();
+        body.parts().iter().for_each(|part| hash.update(part));
+        return hash.digest();
+    };
+    xxh3_64(whole)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
-    fn resource(name: &str, body: &'static str) -> Resource {
-        Resource::new(Kind::Cluster, name, body)
-    }
-
     #[test]
-    fn equal_resources_are_one_and_die_with_their_last_user() {
-        let mut interner = Interner::default();
-        let first = interner.intern(resource("a", "1"));
-        assert!(Arc::ptr_eq(&first, &interner.intern(resource("a", "1"))));
-        assert!(!Arc::ptr_eq(&first, &interner.intern(resource("b", "1"))));
-        assert_eq!(interner.alive(), 1);
-        drop(first);
-        assert_eq!(interner.alive(), 0);
-    }
-
-    #[test]
-    fn the_dead_are_forgotten() {
-        let mut interner = Interner::default();
-        for n in 0..10 * SWEEP_FLOOR {
-            interner.intern(resource(&n.to_string(), "1"));
-        }
-        assert!(interner.known.len() <= SWEEP_FLOOR);
+    fn a_version_does_not_depend_on_how_the_body_is_cut() {
+        let parts = [Bytes::from("a"), Bytes::from("bc")];
+        let [whole, cut] = [Encoded::from("abc"), Encoded::of_parts(parts)]
+            .map(|body| Resource::new(Kind::Route, "80", body));
+        assert!(whole == cut && whole.version == cut.version);
     }
 
     #[test]
     fn a_form_is_made_once() {
-        let resource = resource("a", "1");
+        let resource = Resource::new(Kind::Cluster, "a", "1");
         let first = resource.form(|_| Arc::new(1_u8));
         assert_eq!(
             (first, resource.form(|_| Arc::new(2_u8))),

@@ -6,11 +6,8 @@
 //!  inbound|80||  the workload's own port, inside its listener
 //! ```
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use mainstem_model::Hostname;
-use mainstem_proto::any;
 use mainstem_proto::envoy::config::route::v3::{
     Decorator, DirectResponseAction, RetryPolicy, Route, RouteAction, RouteConfiguration,
     RouteMatch, VirtualHost,
@@ -20,6 +17,7 @@ use mainstem_proto::envoy::config::route::v3::{
     route_match::PathSpecifier,
 };
 use mainstem_proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use mainstem_proto::{Encoded, any};
 use prost::Message;
 
 use crate::message::ZERO;
@@ -35,20 +33,18 @@ pub(crate) enum Fallback {
     Block,
 }
 
-/// Where virtual hosts stand in an encoded `RouteConfiguration`.
-const VIRTUAL_HOSTS: u8 = 2;
-
-/// An encoded virtual host of a service port.
-pub(crate) fn virtual_host(host: &Hostname, port: u16, domains: Vec<String>) -> Bytes {
+/// The virtual host of a service port, as a field of an encoded
+/// `RouteConfiguration`.
+pub(crate) fn virtual_host(host: &Hostname, port: u16, domains: Vec<String>) -> Vec<u8> {
     let name = names::host_port(host, port);
     let action =
         RouteAction { retry_policy: Some(retries()), ..to_cluster(names::outbound(port, host)) };
     let route = route("default", Action::Route(action));
-    encode(VirtualHost { domains, ..with_route(name, route) })
+    field(&VirtualHost { domains, ..with_route(name, route) })
 }
 
-/// The encoded virtual host for all that no other takes.
-pub(crate) fn fallback(fallback: Fallback) -> Bytes {
+/// The virtual host for all that no other takes, as [`virtual_host`].
+pub(crate) fn fallback(fallback: Fallback) -> Vec<u8> {
     let (name, action) = match fallback {
         Fallback::Passthrough => {
             ("allow_any", Action::Route(to_cluster(names::PASSTHROUGH.to_owned())))
@@ -58,36 +54,38 @@ pub(crate) fn fallback(fallback: Fallback) -> Bytes {
             ("block_all", Action::DirectResponse(answer))
         }
     };
-    encode(with_route(name.to_owned(), route(name, action)))
+    field(&with_route(name.to_owned(), route(name, action)))
 }
 
-/// An encoded route configuration of virtual hosts that are encoded already.
-/// Returns also where each of them stands in it.
+/// An encoded route configuration. Its parts are those before virtual hosts,
+/// each of the `virtual_hosts`, and those after.
 ///
 /// The port of a Host header does not count: `web:80` is `web`. The listener
 /// has seen to the port.
-pub(crate) fn configuration<'a>(
-    name: &str,
-    virtual_hosts: impl Iterator<Item = &'a [u8]>,
-) -> (Bytes, Vec<Range<usize>>) {
-    let mut out = Writer::default();
-    out.bytes(1, name.as_bytes());
-    let mut places = Vec::new();
-    for virtual_host in virtual_hosts {
-        out.bytes(VIRTUAL_HOSTS, virtual_host);
-        places.push(out.len() - virtual_host.len()..out.len());
-    }
+pub(crate) fn configuration(name: &str, virtual_hosts: impl Iterator<Item = Bytes>) -> Encoded {
+    let mut before = Writer::default();
+    before.bytes(1, name.as_bytes());
+    let mut after = Writer::default();
     // `validate_clusters: false`: a route may come before its cluster.
-    out.message(7, |_| ());
-    out.number(14, 1);
-    (out.into_bytes().into(), places)
+    after.message(7, |_| ());
+    after.number(14, 1);
+    let own = |part: Writer| std::iter::once(Bytes::from(part.into_bytes()));
+    Encoded::of_parts(own(before).chain(virtual_hosts).chain(own(after)).collect::<Vec<_>>())
+}
+
+/// The virtual hosts of a [`configuration`], in order.
+pub(crate) fn virtual_hosts(configuration: &Encoded) -> &[Bytes] {
+    match configuration.parts() {
+        [_, virtual_hosts @ .., _] => virtual_hosts,
+        _ => &[],
+    }
 }
 
 /// The route configuration of a sniffed port, encoded: whatever the Host header
 /// says, the address has decided.
 pub(crate) fn sniffed(host: &Hostname, port: u16) -> Bytes {
     let only = virtual_host(host, port, vec!["*".to_owned()]);
-    configuration(&names::host_port(host, port), [&*only].into_iter()).0
+    configuration(&names::host_port(host, port), std::iter::once(only.into())).to_bytes()
 }
 
 /// The route configuration inside a listener for the workload's own port, which
@@ -107,8 +105,11 @@ pub(crate) fn inbound(port: u16, host: &Hostname, service_port: u16) -> RouteCon
     }
 }
 
-fn encode(virtual_host: VirtualHost) -> Bytes {
-    virtual_host.encode_to_vec().into()
+/// A virtual host as a field of a `RouteConfiguration`.
+fn field(virtual_host: &VirtualHost) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.bytes(2, &virtual_host.encode_to_vec());
+    out.into_bytes()
 }
 
 /// A virtual host for every domain.

@@ -15,11 +15,6 @@ impl Writer {
         Self(Vec::with_capacity(bytes))
     }
 
-    /// How many bytes are written.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// What was written. It may be kept for long, so nothing is kept beyond it.
     pub(crate) fn into_bytes(mut self) -> Vec<u8> {
         self.0.shrink_to_fit();

@@ -34,8 +34,12 @@ impl Client {
                 let key = (kind, name.to_string());
                 match now.view(kind).get(name) {
                     Some(resource) => {
-                        let before = self.holds.insert(key, resource.body.to_vec());
-                        assert_ne!(before.as_deref(), Some(&*resource.body), "{name} differs");
+                        let before = self.holds.insert(key, resource.body.to_bytes().to_vec());
+                        assert_ne!(
+                            before.as_deref(),
+                            Some(&*resource.body.to_bytes()),
+                            "{name} differs"
+                        );
                     }
                     None => assert!(self.holds.remove(&key).is_some(), "{name} was held"),
                 }

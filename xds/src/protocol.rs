@@ -27,6 +27,7 @@ pub use nonce::Nonce;
 pub use sotw::{FullSets, SotwState};
 pub(crate) use state::{Request, State};
 pub use wire::Message;
+pub(crate) use wire::Place;
 
 use crate::names::{Name, TypeUrl};
 

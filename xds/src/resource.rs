@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use mainstem_proto::Encoded;
 use mainstem_proto::google::protobuf::Any;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
@@ -48,7 +49,8 @@ pub struct Resource {
     head: Bytes,
     /// Where in `head` the SotW form begins.
     any_at: usize,
-    body: Bytes,
+    body: Encoded,
+    body_len: usize,
     referred: OnceLock<Box<[Name]>>,
 }
 
@@ -65,7 +67,7 @@ impl Resource {
         type_url: &TypeUrl,
         name: impl Into<Name>,
         version: Version,
-        body: impl Into<Bytes>,
+        body: impl Into<Encoded>,
     ) -> Resource {
         Resource::build(type_url.clone(), name.into(), Box::default(), None, version, body.into())
     }
@@ -128,7 +130,7 @@ impl Resource {
     }
 
     /// The encoded message.
-    pub fn body(&self) -> &Bytes {
+    pub fn body(&self) -> &Encoded {
         &self.body
     }
 
@@ -139,24 +141,38 @@ impl Resource {
 
     /// The message in an `Any`.
     pub fn any(&self) -> Any {
-        Any { type_url: self.type_url.to_string(), value: self.body.clone() }
+        Any { type_url: self.type_url.to_string(), value: self.body.to_bytes() }
     }
 
     /// Names of other resources that a client asks for again because this one
     /// is new or changed: a cluster's load assignment, a listener's route
     /// configurations.
     pub fn referred(&self) -> &[Name] {
-        self.referred.get_or_init(|| referred::names(&self.type_url, &self.body).into())
+        self.referred.get_or_init(|| referred::names(&self.type_url, &self.body.to_bytes()).into())
     }
 
-    /// The wire form in a delta response: these two parts in a row.
-    pub(crate) fn delta_parts(&self) -> [Bytes; 2] {
-        [self.head.clone(), self.body.clone()]
+    /// The wire form in a delta response, part after part from 0 on.
+    pub(crate) fn delta_part(&self, at: usize) -> Option<&[u8]> {
+        if at == 0 { Some(&self.head) } else { self.body_part(at - 1) }
     }
 
-    /// The wire form in a SotW response: these two parts in a row.
-    pub(crate) fn sotw_parts(&self) -> [Bytes; 2] {
-        [self.head.slice(self.any_at..), self.body.clone()]
+    /// Bytes of all [`delta_part`](Self::delta_part)s.
+    pub(crate) fn delta_len(&self) -> usize {
+        self.head.len() + self.body_len
+    }
+
+    /// The wire form in a SotW response, part after part from 0 on.
+    pub(crate) fn sotw_part(&self, at: usize) -> Option<&[u8]> {
+        if at == 0 { Some(&self.head[self.any_at..]) } else { self.body_part(at - 1) }
+    }
+
+    /// Bytes of all [`sotw_part`](Self::sotw_part)s.
+    pub(crate) fn sotw_len(&self) -> usize {
+        self.delta_len() - self.any_at
+    }
+
+    fn body_part(&self, at: usize) -> Option<&[u8]> {
+        self.body.parts().get(at).map(|part| &**part)
     }
 
     fn build(
@@ -165,10 +181,11 @@ impl Resource {
         aliases: Box<[Name]>,
         ttl: Option<Duration>,
         version: Version,
-        body: Bytes,
+        body: Encoded,
     ) -> Resource {
-        let any_head = any_head(&type_url, body.len());
-        let any_len = any_head.len() + body.len();
+        let body_len = body.len();
+        let any_head = any_head(&type_url, body_len);
+        let any_len = any_head.len() + body_len;
         let mut fields = BytesMut::new();
         put_bytes(field::NAME, name.as_bytes(), &mut fields);
         for alias in &aliases {
@@ -195,6 +212,7 @@ impl Resource {
             head: head.freeze(),
             any_at,
             body,
+            body_len,
             referred: OnceLock::new(),
         }
     }
@@ -220,14 +238,15 @@ impl fmt::Debug for Resource {
     }
 }
 
-/// The wire form, in a delta response, of a resource without a body: a
+/// Writes the wire form, in a delta response, of a resource without a body: a
 /// heartbeat of one held, or the answer that an alias names nothing.
 pub(crate) fn bodiless(
     name: &str,
     aliases: &[Name],
     version: &str,
     ttl: Option<Duration>,
-) -> Bytes {
+    out: &mut Vec<u8>,
+) {
     let mut fields = BytesMut::new();
     put_bytes(field::NAME, name.as_bytes(), &mut fields);
     for alias in aliases {
@@ -239,18 +258,16 @@ pub(crate) fn bodiless(
     if !version.is_empty() {
         put_bytes(field::VERSION, version.as_bytes(), &mut fields);
     }
-    let mut out = BytesMut::new();
-    put_bytes(field::RESOURCES, &fields, &mut out);
-    out.freeze()
+    put_bytes(field::RESOURCES, &fields, out);
 }
 
 /// A length-delimited field.
-pub(crate) fn put_bytes(number: u32, bytes: &[u8], out: &mut BytesMut) {
+pub(crate) fn put_bytes(number: u32, bytes: &[u8], out: &mut impl BufMut) {
     put_bytes_head(number, bytes.len(), out);
     out.put_slice(bytes);
 }
 
-fn put_bytes_head(number: u32, len: usize, out: &mut BytesMut) {
+fn put_bytes_head(number: u32, len: usize, out: &mut impl BufMut) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(len as u64, out);
 }

@@ -286,7 +286,7 @@ mod tests {
         view.advance();
         source.set(resource("a", "2"));
         let body = |view: &dyn ResourceView| {
-            view.get(&TypeUrl::CLUSTER, "a").found().unwrap().body().clone()
+            view.get(&TypeUrl::CLUSTER, "a").found().unwrap().body().to_bytes()
         };
         assert_eq!(body(&*view), "1");
         view.advance();

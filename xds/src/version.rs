@@ -1,42 +1,43 @@
-//! Versions: 128-bit hashes of content.
+//! Versions: hashes of content.
 
 use std::fmt;
 use std::str::FromStr;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// The version of one resource: a hash of its content.
+/// The version of one resource: a 64-bit hash of its content. Versions are compared
+/// under one name only, so that this is long enough.
 ///
 /// Equal content has an equal version on every stream, after every restart and
 /// on every replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub u128);
+pub struct Version(pub u64);
 
 impl Version {
     /// The version of an encoded resource.
     pub fn of(body: &[u8]) -> Version {
-        Version(xxh3_128(body))
+        Version(xxh3_64(body))
     }
 }
 
-/// 32 hexadecimal digits.
+/// 16 hexadecimal digits.
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:016x}", self.0)
     }
 }
 
 /// The text is not a version that this server could have given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a version of 32 hexadecimal digits")]
+#[error("{0:?} is not a version of 16 hexadecimal digits")]
 pub struct ParseVersionError(String);
 
 impl FromStr for Version {
     type Err = ParseVersionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let parsed = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let parsed = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
         parsed.map(Version).ok_or_else(|| ParseVersionError(text.to_owned()))
     }
 }

@@ -213,7 +213,7 @@ async fn a_client_is_listed_with_what_it_accepted_and_refused() {
     assert_eq!((nack.answer.nonce.to_string(), &nack.rejection), (second.nonce, &rejection));
 
     let given = running.clients().of_node("n")[0].given(&running.source).unwrap();
-    assert_eq!(given[&TypeUrl::CLUSTER][0].body(), "bad");
+    assert_eq!(given[&TypeUrl::CLUSTER][0].body().to_bytes(), "bad");
     drop(stream);
     eventually("it is gone", TIMEOUT, async || {
         if running.clients().is_empty() { Ok(()) } else { Err("listed") }

@@ -3,10 +3,11 @@
 use mainstem_model::Service;
 use mainstem_proto::envoy::config::core::v3::Metadata;
 
-use crate::message::{object, objects, text};
+use crate::message::{list, nested, object, text};
 
 /// `istio` names the service, as Istio's telemetry reads it; `mainstem` names
-/// who says that it exists. Revisions are left out: they change without content.
+/// who says that it exists: registry, kind and name of each. Revisions are left
+/// out: they change without content.
 pub(super) fn of(service: &Service) -> Metadata {
     let named = object([
         ("host", text(service.hostname().as_str())),
@@ -15,15 +16,11 @@ pub(super) fn of(service: &Service) -> Metadata {
     ]);
     let origins = service.origins.iter().map(|sourced| {
         let origin = &sourced.origin;
-        object([
-            ("registry", text(origin.registry.as_str())),
-            ("kind", text(origin.object.kind)),
-            ("name", text(&*origin.object.name)),
-        ])
+        text(format!("{} {} {}", origin.registry, origin.object.kind, origin.object.name))
     });
     let filters = [
-        ("istio".to_owned(), object([("services", objects([named]))])),
-        ("mainstem".to_owned(), object([("origins", objects(origins))])),
+        ("istio".to_owned(), object([("services", list([nested(named)]))])),
+        ("mainstem".to_owned(), object([("origins", list(origins))])),
     ];
     Metadata { filter_metadata: filters.into(), ..Metadata::default() }
 }

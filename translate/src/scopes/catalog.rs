@@ -89,7 +89,8 @@ pub(crate) struct Catalog {
     key: CatalogKey,
     services: BTreeMap<Hostname, Arc<Service>>,
     ports: BTreeMap<u16, OnPort>,
-    addresses: FxHashMap<IpAddr, BTreeSet<Holder>>,
+    /// Sorted: nearly all have one holder, which a set would give room for eleven.
+    addresses: BTreeMap<IpAddr, Vec<Holder>>,
     /// By what they stand for: alias services, and other names of services.
     aliases: FxHashMap<Hostname, BTreeSet<Hostname>>,
     /// Services by the other names that they have.
@@ -104,7 +105,7 @@ impl Catalog {
             key,
             services: BTreeMap::new(),
             ports: BTreeMap::new(),
-            addresses: FxHashMap::default(),
+            addresses: BTreeMap::new(),
             aliases: FxHashMap::default(),
             other_names: FxHashMap::default(),
             change: CatalogChange::default(),
@@ -207,7 +208,10 @@ impl Catalog {
             }
         }
         for (ip, holder) in self.holdings(&service) {
-            self.addresses.entry(ip).or_default().insert(holder);
+            let holders = self.addresses.entry(ip).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = holders.binary_search(&holder) {
+                holders.insert(at, holder);
+            }
         }
         self.list_names(&service);
         self.services.insert(host, service);
@@ -226,7 +230,7 @@ impl Catalog {
         }
         for (ip, holder) in self.holdings(service) {
             if let Some(holders) = self.addresses.get_mut(&ip) {
-                holders.remove(&holder);
+                holders.retain(|other| *other != holder);
                 if holders.is_empty() {
                     self.addresses.remove(&ip);
                 }

@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn contents(map: &Ordered) -> Vec<(String, u8)> {
-        map.iter().map(|r| (r.name.to_string(), r.body[0])).collect()
+        map.iter().map(|r| (r.name.to_string(), r.body.to_bytes()[0])).collect()
     }
 
     proptest! {
@@ -200,14 +200,14 @@ mod tests {
                     Some(content) => (map.insert(resource(name, content)), model.insert(key, content)),
                     None => (map.remove(&key), model.remove(&key)),
                 };
-                prop_assert_eq!(ours.map(|r| r.body[0]), theirs);
+                prop_assert_eq!(ours.map(|r| r.body.to_bytes()[0]), theirs);
                 prop_assert_eq!(map.len(), model.len());
             }
             prop_assert_eq!(contents(&map), model.clone().into_iter().collect::<Vec<_>>());
             prop_assert_eq!(contents(&first), first_model.clone().into_iter().collect::<Vec<_>>());
             for name in 0u16..600 {
                 let name = name.to_string();
-                prop_assert_eq!(map.get(&name).map(|r| r.body[0]), model.get(&name).copied());
+                prop_assert_eq!(map.get(&name).map(|r| r.body.to_bytes()[0]), model.get(&name).copied());
             }
             let keys: std::collections::BTreeSet<_> = first_model.keys().chain(model.keys()).collect();
             let differing: Vec<_> =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mainstem_model::{ChangeSet, Hostname, NamespaceName, Service, ServiceKey, Snapshot};
+use mainstem_proto::Encoded;
 use rustc_hash::FxHashMap;
 
 use super::catalog::{Catalog, CatalogKey};
@@ -12,7 +13,7 @@ use super::catalogs::{CatalogHandle, Catalogs};
 use super::memo::Memo;
 use super::state::Edit;
 use crate::endpoint::{Gateways, Needs};
-use crate::resource::Interner;
+use crate::intern::{Interner, Parts};
 use crate::{Kind, Resource, visible};
 
 /// The resources of one scope: a type of resource, and what of a proxy it depends on.
@@ -94,6 +95,7 @@ const CACHED_NAMESPACES: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub interner: Interner,
+    pub parts: Parts,
     pub memo: Memo,
     /// The visible services per namespace; emptied when a service changes.
     pub visible: FxHashMap<NamespaceName, Visible>,
@@ -161,12 +163,17 @@ impl Context<'_> {
         }
     }
 
+    /// A part of a resource, shared with every resource that has an equal one.
+    pub(crate) fn part(&mut self, part: Vec<u8>) -> Bytes {
+        self.shared.parts.share(part)
+    }
+
     /// A resource, shared with every scope that has an equal one.
     pub(crate) fn resource(
         &mut self,
         kind: Kind,
         name: impl Into<Arc<str>>,
-        body: Bytes,
+        body: impl Into<Encoded>,
     ) -> Arc<Resource> {
         self.shared.interner.intern(Resource::new(kind, name, body))
     }

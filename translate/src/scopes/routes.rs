@@ -1,7 +1,6 @@
 //! Scopes of route configurations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,11 +20,11 @@ pub(super) struct Routes {
 }
 
 /// The route configuration of a port. Its body is also where its virtual hosts
-/// are kept: those that did not change are copied from it.
+/// are kept: those that did not change are taken from it.
 struct PortRoutes {
     resource: Arc<Resource>,
-    /// Whose virtual host stands where, in order.
-    places: Vec<(Hostname, Range<usize>)>,
+    /// Whose virtual hosts they are, in order.
+    hosts: Box<[Hostname]>,
 }
 
 impl Routes {
@@ -44,22 +43,24 @@ impl Routes {
     ) -> Option<Arc<Resource>> {
         let before = self.ports.remove(&port).filter(|_| touched.is_some());
         let mut kept = before.iter().flat_map(PortRoutes::virtual_hosts).peekable();
-        let mut hosts: Vec<(Hostname, Bytes)> = Vec::new();
+        let (mut hosts, mut bodies) = (Vec::new(), Vec::new());
         for host in catalog.routed(port) {
             while kept.next_if(|(other, _)| *other < host).is_some() {}
             let known = kept.next_if(|(other, _)| *other == host);
-            match known.filter(|_| touched.is_some_and(|touched| !touched.contains(host))) {
-                Some((_, known)) => hosts.push((host.clone(), known)),
-                None => hosts.extend(virtual_host(catalog, host, port)),
+            let body = match known.filter(|_| touched.is_some_and(|all| !all.contains(host))) {
+                Some((_, known)) => Some(known.clone()),
+                None => virtual_host(context, catalog, host, port),
+            };
+            if let Some(body) = body {
+                hosts.push(host.clone());
+                bodies.push(body);
             }
         }
         catalog.routed(port).next()?;
-        let fallback = route::fallback(fallback(context, catalog));
-        let all = hosts.iter().map(|(_, body)| &**body).chain([&*fallback]);
-        let (body, places) = route::configuration(&port.to_string(), all);
+        let fallback = context.part(route::fallback(fallback(context, catalog)));
+        let body = route::configuration(&port.to_string(), bodies.into_iter().chain([fallback]));
         let resource = context.resource(Kind::Route, port.to_string(), body);
-        let places = hosts.into_iter().map(|(host, _)| host).zip(places).collect();
-        self.ports.insert(port, PortRoutes { resource: resource.clone(), places });
+        self.ports.insert(port, PortRoutes { resource: resource.clone(), hosts: hosts.into() });
         Some(resource)
     }
 
@@ -80,17 +81,22 @@ impl Routes {
 }
 
 impl PortRoutes {
-    fn virtual_hosts(&self) -> impl Iterator<Item = (&Hostname, Bytes)> {
-        self.places.iter().map(|(host, place)| (host, self.resource.body.slice(place.clone())))
+    fn virtual_hosts(&self) -> impl Iterator<Item = (&Hostname, &Bytes)> {
+        self.hosts.iter().zip(route::virtual_hosts(&self.resource.body))
     }
 }
 
 /// The virtual host of a service; none if no domain is left to it, so that
 /// nobody could mean it.
-fn virtual_host(catalog: &Catalog, host: &Hostname, port: u16) -> Option<(Hostname, Bytes)> {
+fn virtual_host(
+    context: &mut Context<'_>,
+    catalog: &Catalog,
+    host: &Hostname,
+    port: u16,
+) -> Option<Bytes> {
     let domains = catalog.domains(host, port);
     let known = !domains.is_empty();
-    known.then(|| (host.clone(), route::virtual_host(host, port, domains)))
+    known.then(|| context.part(route::virtual_host(host, port, domains)))
 }
 
 fn sniffed_ports<'a>(catalog: &Catalog, service: &'a Service) -> impl Iterator<Item = &'a Port> {

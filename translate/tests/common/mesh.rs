@@ -68,7 +68,7 @@ pub fn unintercepted() -> Proxy {
 pub fn read(attached: &Attached, kind: Kind, name: &str) -> Value {
     let moment = attached.moment();
     let found = moment.view(kind).get(name);
-    found.map_or(Value::Null, |resource| json_of(kind, &resource.body))
+    found.map_or(Value::Null, |resource| json_of(kind, &resource.body.to_bytes()))
 }
 
 pub fn names(attached: &Attached, kind: Kind) -> Vec<String> {

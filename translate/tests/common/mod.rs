@@ -70,7 +70,7 @@ pub fn told(attached: &Attached) -> Told {
             assert!(last.as_ref().is_none_or(|last| *last < resource.name), "in order");
             assert_eq!(view.get(&resource.name), Some(resource));
             last = Some(resource.name.clone());
-            told.insert((kind, resource.name.to_string()), resource.body.to_vec());
+            told.insert((kind, resource.name.to_string()), resource.body.to_bytes().to_vec());
         }
         assert_eq!(view.len(), view.iter().count());
     }

@@ -196,7 +196,7 @@ impl DeltaState {
             ..Envelope::default()
         };
         let mut message = draft.message;
-        message.push(envelope.delta());
+        message.write(|out| envelope.delta(out));
         let (resources, removed) = (draft.sent.len(), draft.removed.len());
         self.kinds[at].in_flight = Some(InFlight {
             nonce,

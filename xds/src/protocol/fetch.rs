@@ -64,10 +64,8 @@ pub(crate) fn fetch(
 impl Fetched {
     /// A `DiscoveryResponse`.
     pub(crate) fn message(&self, type_url: &TypeUrl, identifier: &str) -> Message {
-        let mut message = Message::default();
-        for resource in &self.resources {
-            message.extend(resource.sotw_parts());
-        }
+        let mut message = Message::sotw();
+        self.resources.iter().cloned().for_each(|resource| message.push(resource));
         let envelope = Envelope {
             type_url,
             version: Some(self.version.to_string()),
@@ -75,7 +73,7 @@ impl Fetched {
             identifier: Some(identifier).filter(|name| !name.is_empty()),
             ..Envelope::default()
         };
-        message.push(envelope.sotw());
+        message.write(|out| envelope.sotw(out));
         message
     }
 }

@@ -210,7 +210,7 @@ impl SotwState {
             ..Envelope::default()
         };
         let mut message = draft.message;
-        message.push(envelope.sotw());
+        message.write(|out| envelope.sotw(out));
         let resources = draft.resources;
         self.kinds[at].sent(nonce, draft.in_flight, now);
         self.warm(&type_url, &draft.referred, now);

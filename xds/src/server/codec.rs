@@ -40,10 +40,7 @@ impl Encoder for Encoded {
     type Error = Status;
 
     fn encode(&mut self, message: Message, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(message.len());
-        for part in message.parts() {
-            out.put_slice(part);
-        }
+        out.put(message.to_bytes());
         Ok(())
     }
 }

@@ -239,7 +239,7 @@ impl World {
         let proxy = proxy.expect("the node id is well formed");
         let scopes = Scopes::new(Settings::default(), told.clone());
         let moment = scopes.attach(proxy.clone()).moment();
-        let given = |kind: Kind, name: &str| Some(moment.view(kind).get(name)?.body.clone());
+        let given = |kind: Kind, name: &str| Some(moment.view(kind).get(name)?.body.to_bytes());
         let asks_for = |kind: Kind, _: &str| self.unsubscribed != Some(kind);
         let types = [status(Kind::Cluster, &self.cds), status(Kind::LoadAssignment, &self.eds)];
         walk(&ground(Asked::Client(Client {

@@ -1,6 +1,7 @@
 //! One delta response being put together.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::names::Name;
@@ -51,13 +52,13 @@ impl Draft {
 
     /// Adds a resource of a listing: names rise from call to call, and
     /// [`add`](Self::add) is not called before the last of them.
-    pub(super) fn add_listed(&mut self, resource: &Resource) {
+    pub(super) fn add_listed(&mut self, resource: &Arc<Resource>) {
         self.push(resource);
         self.sorted = self.sent.len();
     }
 
     /// Adds a resource unless it is there.
-    pub(super) fn add(&mut self, resource: &Resource) {
+    pub(super) fn add(&mut self, resource: &Arc<Resource>) {
         if !self.contains(resource.name()) {
             self.seen.insert(resource.name().clone());
             self.push(resource);
@@ -75,7 +76,8 @@ impl Draft {
     pub(super) fn add_nothing(&mut self, alias: &Name) {
         if !self.contains(alias) {
             self.seen.insert(alias.clone());
-            self.message.push(bodiless(alias, std::slice::from_ref(alias), "", None));
+            let aliases = std::slice::from_ref(alias);
+            self.message.write(|out| bodiless(alias, aliases, "", None, out));
         }
     }
 
@@ -88,12 +90,13 @@ impl Draft {
     pub(super) fn beat(&mut self, name: &Name, beat: &Beat) {
         if !self.contains(name) {
             self.seen.insert(name.clone());
-            self.message.push(bodiless(name, &[], &beat.version.to_string(), Some(beat.ttl)));
+            let version = beat.version.to_string();
+            self.message.write(|out| bodiless(name, &[], &version, Some(beat.ttl), out));
         }
     }
 
-    fn push(&mut self, resource: &Resource) {
-        self.message.extend(resource.delta_parts());
+    fn push(&mut self, resource: &Arc<Resource>) {
+        self.message.push(resource.clone());
         self.sent.push((resource.name().clone(), resource.version()));
     }
 }

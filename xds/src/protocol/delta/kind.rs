@@ -399,7 +399,7 @@ impl Kind {
         resource: &Arc<Resource>,
         terms: &Terms,
         draft: &mut Draft,
-        add: fn(&mut Draft, &Resource),
+        add: fn(&mut Draft, &Arc<Resource>),
     ) {
         let name = resource.name();
         self.held.remove(name);
@@ -416,7 +416,7 @@ impl Kind {
             }
         }
         if resource.ttl().is_some() && !terms.ttl {
-            return add(draft, &resource.without_ttl());
+            return add(draft, &Arc::new(resource.without_ttl()));
         }
         self.heartbeats.sent(resource, terms.now);
         add(draft, resource);

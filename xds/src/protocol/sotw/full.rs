@@ -175,10 +175,8 @@ impl Kind {
         since: u64,
         warming: bool,
     ) -> Draft {
-        let mut message = Message::default();
-        for resource in &set.resources {
-            message.extend(resource.sotw_parts());
-        }
+        let mut message = Message::sotw();
+        set.resources.iter().cloned().for_each(|resource| message.push(resource));
         let mut referred = Vec::new();
         if warming {
             for resource in set.diff(before).into_iter().filter_map(|change| change.is) {

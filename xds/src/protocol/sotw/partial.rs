@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use mainstem_proto::any;
 use mainstem_proto::envoy::service::discovery::v3::Resource as Wrapped;
 use mainstem_proto::google::protobuf::{Any, Duration};
@@ -33,7 +32,7 @@ impl Kind {
     /// without a resource is answered when there is one.
     pub(super) fn fill_partial(&mut self, view: &dyn ResourceView, fill: &Fill) -> Option<Draft> {
         let since = self.removed_through(fill.moment - 1) + 1;
-        let mut partial = Partial::default();
+        let mut partial = Partial { message: Message::sotw(), ..Partial::default() };
         self.fill_batch(view, fill, &mut partial);
         if partial.is_empty() && fill.forward {
             self.fill_everything(view, fill, &mut partial);
@@ -129,10 +128,11 @@ impl Kind {
         partial.seen.insert(name.clone());
         partial.sent.push((name.clone(), resource.version()));
         match resource.ttl().filter(|_| fill.ttl) {
-            None => partial.message.extend(resource.sotw_parts()),
+            None => partial.message.push(resource.clone()),
             Some(ttl) => {
                 self.heartbeats.sent(resource, fill.now);
-                partial.message.push(wrapped(name, resource.version(), ttl, Some(resource.any())));
+                let any = Some(resource.any());
+                partial.message.write(|out| wrapped(name, resource.version(), ttl, any, out));
             }
         }
     }
@@ -145,7 +145,7 @@ impl Partial {
 
     fn beat(&mut self, name: Name, beat: &Beat) {
         if self.seen.insert(name.clone()) {
-            self.message.push(wrapped(&name, beat.version, beat.ttl, None));
+            self.message.write(|out| wrapped(&name, beat.version, beat.ttl, None, out));
         }
     }
 }
@@ -157,7 +157,8 @@ fn wrapped(
     version: Version,
     ttl: std::time::Duration,
     resource: Option<Any>,
-) -> Bytes {
+    out: &mut Vec<u8>,
+) {
     const RESOURCES: u32 = 2;
     let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
     let nanos = i32::try_from(ttl.subsec_nanos()).expect("below 10^9");
@@ -168,7 +169,5 @@ fn wrapped(
         resource,
         ..Wrapped::default()
     };
-    let mut out = BytesMut::new();
-    put_bytes(RESOURCES, &any(&wrapped).encode_to_vec(), &mut out);
-    out.freeze()
+    put_bytes(RESOURCES, &any(&wrapped).encode_to_vec(), out);
 }

@@ -11,7 +11,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::PREFIX;
-use crate::protocol::Message;
+use crate::protocol::{Message, Place};
 
 /// The most that is copied at a time, in bytes. A connection keeps what it needs
 /// to count chunks under way for its life, so they are few.
@@ -29,9 +29,9 @@ struct Sending {
     message: Message,
     /// Whether the prefix was sent.
     begun: bool,
-    /// The part that comes next, and how much of it was sent.
-    part: usize,
-    offset: usize,
+    /// What was sent, and whether something is left.
+    place: Place,
+    left: bool,
 }
 
 impl Responses {
@@ -50,7 +50,7 @@ impl Responses {
     fn chunk(&mut self) -> Option<Bytes> {
         let sending = self.sending.as_mut()?;
         let chunk = sending.chunk();
-        if sending.is_done() {
+        if !sending.left {
             self.sending = None;
         }
         Some(chunk)
@@ -59,11 +59,7 @@ impl Responses {
 
 impl Sending {
     fn new(message: Message) -> Self {
-        Self { message, begun: false, part: 0, offset: 0 }
-    }
-
-    fn is_done(&self) -> bool {
-        self.begun && self.part == self.message.parts().len()
+        Self { message, begun: false, place: Place::default(), left: true }
     }
 
     fn chunk(&mut self) -> Bytes {
@@ -73,17 +69,7 @@ impl Sending {
             out.put_u8(0);
             out.put_u32(u32::try_from(self.message.len()).unwrap_or(u32::MAX));
         }
-        while let Some(part) = self.message.parts().get(self.part) {
-            let rest = &part[self.offset..];
-            let room = most - out.len();
-            if rest.len() > room {
-                out.put_slice(&rest[..room]);
-                self.offset += room;
-                break;
-            }
-            out.put_slice(rest);
-            (self.part, self.offset) = (self.part + 1, 0);
-        }
+        self.left = self.message.copy(&mut self.place, &mut out, most);
         out.freeze()
     }
 }
@@ -128,14 +114,22 @@ impl Responses {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http_body_util::BodyExt;
+    use mainstem_proto::Encoded;
+    use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
     use pretty_assertions::assert_eq;
+    use prost::Message as _;
 
     use super::*;
+    use crate::names::TypeUrl;
+    use crate::resource::Resource;
+    use crate::version::Version;
 
-    fn message(parts: &[Vec<u8>]) -> Message {
+    fn message(bytes: &[u8]) -> Message {
         let mut message = Message::default();
-        message.extend(parts.iter().cloned().map(Bytes::from));
+        message.write(|out| out.extend_from_slice(bytes));
         message
     }
 
@@ -158,8 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_follow_each_other_with_their_lengths_and_the_status_ends_them() {
-        let messages = [&[b"ab".to_vec(), b"c".to_vec()][..], &[], &[b"d".to_vec()]];
-        let messages = messages.map(|parts| Ok(message(parts)));
+        let messages = [&b"abc"[..], b"", b"d"].map(|bytes| Ok(message(bytes)));
         let (chunks, trailers) = sent(messages.into()).await;
         let expected: [&[u8]; 3] = [b"\0\0\0\0\x03abc", b"\0\0\0\0\0", b"\0\0\0\0\x01d"];
         assert_eq!(chunks, expected);
@@ -172,12 +165,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_message_comes_in_chunks_and_whole() {
-        let parts: Vec<Vec<u8>> = (0..9u8).map(|n| vec![n; 5_000 * usize::from(n)]).collect();
-        let whole: Vec<u8> = parts.concat();
-        let (chunks, _) = sent(vec![Ok(message(&parts))]).await;
+        let mut message = Message::default();
+        let body = |n: u8| Encoded::of_parts(vec![Bytes::from(vec![n; 5_000 * usize::from(n)]); 2]);
+        for n in 0..9 {
+            let resource = Resource::with_version(&TypeUrl::CLUSTER, "c", Version(0), body(n));
+            message.push(Arc::new(resource));
+        }
+        let len = u32::try_from(message.len()).unwrap();
+        let (chunks, _) = sent(vec![Ok(message)]).await;
         assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK));
         let all = chunks.concat();
-        assert_eq!(all[1..PREFIX], u32::try_from(whole.len()).unwrap().to_be_bytes());
-        assert_eq!(all[PREFIX..], whole);
+        assert_eq!(all[1..PREFIX], len.to_be_bytes());
+        let decoded = DeltaDiscoveryResponse::decode(&all[PREFIX..]).unwrap();
+        let bodies = decoded.resources.into_iter().map(|one| one.resource.unwrap().value);
+        assert!(bodies.eq((0..9).map(|n| body(n).to_bytes())));
     }
 }
