@@ -239,6 +239,9 @@ pub struct Origin {
     pub name: String,
     /// The object's revision.
     pub revision: String,
+    /// Whence, where other control planes handed it on: `FIRST>SECOND>… REGISTRY KIND NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 /// `/api/v1/endpoints`: the endpoints of one service.

@@ -118,6 +118,7 @@ impl Source {
     /// What is published, translated for proxies; `cluster` is where those belong
     /// that name none.
     pub fn new(published: &Published, settings: Settings, cluster: ClusterId) -> Self {
+        let settings = Settings { home: cluster.clone(), ..settings };
         let shared = Shared {
             tracks: Tracks::new(settings.clone()),
             scopes: Scopes::new(settings, published.snapshots.load()),

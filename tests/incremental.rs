@@ -216,6 +216,11 @@ fn grpc(mut proxy: Proxy) -> Proxy {
     proxy
 }
 
+fn importer(mut proxy: Proxy) -> Proxy {
+    proxy.metadata.generator = Some("api".to_owned());
+    proxy
+}
+
 fn proxies() -> Vec<Proxy> {
     let proxy = |id: &str, interception: &str| {
         let metadata = json!({ "CLUSTER_ID": "home", "INTERCEPTION_MODE": interception });
@@ -230,6 +235,8 @@ fn proxies() -> Vec<Proxy> {
         proxy("router~10.1.0.8~gateway.shop~shop.svc.cluster.local", "REDIRECT"),
         grpc(proxy("sidecar~10.1.0.7~app.shop~shop.svc.cluster.local", "NONE")),
         grpc(proxy("sidecar~10.1.0.6~app.elsewhere~elsewhere.svc.cluster.local", "NONE")),
+        importer(proxy("sidecar~10.1.0.5~mainstem.elsewhere~x", "NONE")),
+        importer(proxy("sidecar~10.1.0.4~istiod.istio-system~x", "NONE")),
     ]
 }
 

@@ -56,7 +56,7 @@ pub use names::{
     ClusterId, HostPattern, Hostname, NamespaceName, NetworkId, NodeName, PortName, RegistryId,
     ServiceAccount,
 };
-pub use origin::{ObjectKind, ObjectRef, Origin, Origins, Rejected, Revision, Sourced};
+pub use origin::{ObjectKind, ObjectRef, Origin, Origins, Rejected, Revision, Sourced, Via};
 pub use place::{Place, SharedPlace};
 pub use protocol::{Protocol, ProtocolHint};
 pub use proxy::{Interception, NodeIdError, PodPort, Proxy, ProxyMetadata, ProxyType};

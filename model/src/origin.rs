@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::RegistryId;
+use crate::{ClusterId, RegistryId};
 
 /// The kind of a registry's native object, in the registry's own word: `Service`,
 /// `EndpointSlice`, `ServiceEntry`, `instance`.
@@ -40,6 +40,55 @@ pub struct Origin {
     /// The object there.
     #[serde(flatten)]
     pub object: ObjectRef,
+    /// Where another control plane has it from that gave it to the registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+}
+
+/// Whence something came that control planes handed on to each other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Via(Arc<str>);
+
+impl Via {
+    /// `first` control plane has it from `origin`, an origin as text.
+    pub fn new(first: &ClusterId, origin: &Origin) -> Self {
+        Self(format!("{first} {} {}", origin.registry, origin.object).into())
+    }
+
+    /// Reads what [`Via`] writes; none if it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (path, origin) = text.split_once(' ')?;
+        let full = path.split('>').all(|name| !name.is_empty()) && origin.contains(' ');
+        full.then(|| Self(text.into()))
+    }
+
+    /// The same, handed on by one more control plane.
+    #[must_use]
+    pub fn through(&self, next: &ClusterId) -> Self {
+        let (path, origin) = self.parts();
+        Self(format!("{path}>{next} {origin}").into())
+    }
+
+    /// The clusters on the way: of the registry where it began, then of each
+    /// control plane, by their ClusterIDs.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        let (path, origin) = self.parts();
+        let registry = origin.split_once(' ').map_or(origin, |(registry, _)| registry);
+        let first = registry.split_once('/').map(|(_, cluster)| cluster);
+        first.into_iter().chain(path.split('>'))
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once(' ').unwrap_or((&self.0, ""))
+    }
+}
+
+/// `FIRST>SECOND>… PROVIDER/CLUSTER KIND NAME`: the control planes in order, then
+/// the origin at the first of them.
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// An origin with the revision it was read at: provenance, which `explain`
@@ -86,6 +135,7 @@ impl Sourced {
             origin: Origin {
                 registry: registry.clone(),
                 object: ObjectRef { kind, name: Arc::from(name) },
+                via: None,
             },
             revision: Arc::from(revision),
         }])

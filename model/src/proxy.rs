@@ -204,6 +204,12 @@ impl Proxy {
         self.metadata.generator.as_deref() == Some("grpc")
     }
 
+    /// Whether it is a control plane that imports services, as Istio's clients of
+    /// the Mesh Configuration Protocol say it.
+    pub fn is_importer(&self) -> bool {
+        self.metadata.generator.as_deref() == Some("api")
+    }
+
     /// Its workload's labels as it claims them.
     pub fn labels(&self) -> Labels {
         self.metadata.labels.clone().unwrap_or_default()

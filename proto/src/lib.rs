@@ -31,6 +31,7 @@ mod generated {
 
 mod encoded;
 pub mod google;
+pub mod istio;
 pub mod reflect;
 pub mod type_url;
 

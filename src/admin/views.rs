@@ -197,6 +197,7 @@ pub fn origins(origins: &model::Origins) -> Vec<api::Origin> {
         kind: sourced.origin.object.kind.to_string(),
         name: sourced.origin.object.name.to_string(),
         revision: sourced.revision.to_string(),
+        via: sourced.origin.via.as_ref().map(ToString::to_string),
     });
     each.collect()
 }

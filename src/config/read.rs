@@ -129,7 +129,10 @@ impl Reading {
         let unknown =
             environment::apply(&mut root, &input.environment, &schema(), &mut self.problems);
         let mesh = self.mesh(root.take("mesh"), &around).unwrap_or_default();
-        let registries = self.registries(root.take("registries"), &mesh, &around);
+        // Read for itself below: an error in it is reported once.
+        let home = root.get("cluster").and_then(Node::text).unwrap_or_default().to_owned();
+        let inherited = registry::Inherited { mesh: &mesh, home: &home };
+        let registries = self.registries(root.take("registries"), &inherited, &around);
         let registries_read = self.problems.is_empty();
         let policies = policies::read(root.take("policies"), &mut self.problems);
         // Whoever is misread would be missed here, too.
@@ -271,7 +274,7 @@ impl Reading {
     fn registries(
         &mut self,
         node: Option<Node>,
-        mesh: &MeshSettings,
+        inherited: &registry::Inherited<'_>,
         around: &Surroundings<'_>,
     ) -> Vec<registry::RegistryConfig> {
         let items = match node {
@@ -288,7 +291,7 @@ impl Reading {
         let mut read = Vec::new();
         for item in items {
             let place = item.get("cluster").map_or(&item.place, |node| &node.place).clone();
-            if let Some(registry) = registry::read(item, mesh, around, &mut self.problems) {
+            if let Some(registry) = registry::read(item, inherited, around, &mut self.problems) {
                 read.push((registry, place));
             }
         }

@@ -97,7 +97,7 @@ impl RegistryConfig {
 /// Reads one entry. `None` when something is wrong with it, which `problems` says.
 pub(super) fn read(
     mut node: Node,
-    mesh: &MeshSettings,
+    inherited: &Inherited<'_>,
     around: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<RegistryConfig> {
@@ -106,7 +106,7 @@ pub(super) fn read(
     let trust_domain = node.get("trustDomain").and_then(Node::text).map(str::to_owned);
     let common = common(&mut node, problems);
     provider.paths.iter().for_each(|name| around.absolute(&mut node, name));
-    inherit(&mut node, provider, mesh);
+    inherit(&mut node, provider, inherited);
     let cluster = cluster(&node, problems);
     let adapter = (provider.decode)(&node).map_err(|fault| {
         // The cluster's name was found missing or empty already.
@@ -224,14 +224,24 @@ pub(super) fn texts(
     good
 }
 
-/// Where a registry says nothing itself, the mesh's word counts.
-fn inherit(node: &mut Node, provider: &Provider, mesh: &MeshSettings) {
+/// What counts where a registry says nothing itself.
+pub(super) struct Inherited<'a> {
+    pub mesh: &'a MeshSettings,
+    /// The control plane's own cluster.
+    pub home: &'a str,
+}
+
+fn inherit(node: &mut Node, provider: &Provider, inherited: &Inherited<'_>) {
     let place = node.place.clone();
-    for (name, value) in
-        [("domainSuffix", &mesh.domain_suffix), ("trustDomain", &mesh.trust_domain)]
-    {
+    let Inherited { mesh, home } = inherited;
+    let settings = [
+        ("domainSuffix", mesh.domain_suffix.as_str()),
+        ("trustDomain", &mesh.trust_domain),
+        ("home", home),
+    ];
+    for (name, value) in settings {
         if provider.knows(name) && node.get(name).is_none() {
-            *node.entry(name, &place) = Node::new(place.clone(), Tree::Text(value.clone()));
+            *node.entry(name, &place) = Node::new(place.clone(), Tree::Text(value.to_owned()));
         }
     }
 }

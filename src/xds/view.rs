@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use mainstem_model::Proxy;
+use mainstem_proto::istio;
 use mainstem_translate::{Attached, Kind, Moment, Resource as Translated};
 use mainstem_xds::{
     Changes, Lookup, Name, NameSet, Resource, ResourceFailure, ResourceView, SetVersion, TypeUrl,
@@ -187,6 +188,7 @@ fn type_of(kind: Kind) -> TypeUrl {
         Kind::LoadAssignment => TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
         Kind::Listener => TypeUrl::LISTENER,
         Kind::Route => TypeUrl::ROUTE_CONFIGURATION,
+        Kind::ServiceEntry => TypeUrl::from(kind.type_url()),
     }
 }
 
@@ -205,7 +207,11 @@ fn sendable(resource: &Arc<Translated>) -> Arc<Resource> {
     let form = resource.form(|of| {
         let type_url = type_of(of.kind);
         let (name, version) = (of.name.clone(), Version(of.version));
-        Arc::new(Resource::with_version(&type_url, name, version, of.body.clone()))
+        let resource = Resource::with_version(&type_url, name, version, of.body.clone());
+        Arc::new(match of.kind {
+            Kind::ServiceEntry => resource.with_message_type(TypeUrl::from(istio::RESOURCE)),
+            _ => resource,
+        })
     });
     form.expect("this is the only form that is made of translated resources")
 }

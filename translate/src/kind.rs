@@ -1,6 +1,6 @@
 //! The types of resources that are translated.
 
-use mainstem_proto::type_url;
+use mainstem_proto::{istio, type_url};
 
 /// A type of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,11 +13,14 @@ pub enum Kind {
     Listener,
     /// Route configurations (RDS).
     Route,
+    /// Istio's ServiceEntries, for control planes that import services.
+    ServiceEntry,
 }
 
 impl Kind {
     /// All, in the order in which a client should learn of them.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::LoadAssignment, Self::Listener, Self::Route];
+    pub const ALL: [Self; 5] =
+        [Self::Cluster, Self::LoadAssignment, Self::Listener, Self::Route, Self::ServiceEntry];
 
     /// The type URL under which such resources travel.
     pub const fn type_url(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Kind {
             Self::LoadAssignment => type_url::CLUSTER_LOAD_ASSIGNMENT,
             Self::Listener => type_url::LISTENER,
             Self::Route => type_url::ROUTE_CONFIGURATION,
+            Self::ServiceEntry => istio::SERVICE_ENTRIES,
         }
     }
 }

@@ -23,6 +23,7 @@
 mod carriage;
 mod cluster;
 mod endpoint;
+mod entry;
 mod grpc;
 mod intern;
 mod kind;

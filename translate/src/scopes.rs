@@ -25,6 +25,7 @@ mod clusters;
 mod core;
 mod domain;
 mod endpoints;
+mod entries;
 mod grpc;
 mod inbound;
 mod listeners;

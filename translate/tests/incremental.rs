@@ -91,7 +91,7 @@ proptest! {
     fn after_any_changes_all_is_as_if_built_from_scratch(
         start in mesh(),
         steps in prop::collection::vec(
-            (prop::collection::vec(change(), 1..4), prop::bool::weighted(0.8), 0_usize..14), 1..10,
+            (prop::collection::vec(change(), 1..4), prop::bool::weighted(0.8), 0_usize..16), 1..10,
         ),
     ) {
         let first = after(&Snapshot::new(MeshSettings::default()), start);

@@ -39,8 +39,11 @@ mod field {
 /// `Resource.resource` and `DiscoveryResponse.resources` share a field number,
 /// so the SotW form is the tail of the delta form, and the body is copied into
 /// neither.
+#[derive(Clone)]
 pub struct Resource {
     type_url: TypeUrl,
+    /// The message's own type, where it is not that by which it is asked for.
+    message: Option<TypeUrl>,
     name: Name,
     version: Version,
     aliases: Box<[Name]>,
@@ -69,7 +72,21 @@ impl Resource {
         version: Version,
         body: impl Into<Encoded>,
     ) -> Resource {
-        Resource::build(type_url.clone(), name.into(), Box::default(), None, version, body.into())
+        let body = body.into();
+        let resource = Resource {
+            type_url: type_url.clone(),
+            message: None,
+            name: name.into(),
+            version,
+            aliases: Box::default(),
+            ttl: None,
+            head: Bytes::new(),
+            any_at: 0,
+            body_len: body.len(),
+            body,
+            referred: OnceLock::new(),
+        };
+        resource.headed()
     }
 
     /// A message as a resource, under the message's own type URL.
@@ -77,36 +94,29 @@ impl Resource {
         Resource::new(&TypeUrl::from(T::type_url().as_str()), name, message.encode_to_vec())
     }
 
+    /// The same resource, whose message is of another type than that by which it
+    /// is asked for, as the Mesh Configuration Protocol has it.
+    #[must_use]
+    pub fn with_message_type(self, message: TypeUrl) -> Resource {
+        Resource { message: Some(message), ..self }.headed()
+    }
+
     /// The same resource under further names, by any of which it may be asked for.
     #[must_use]
     pub fn with_aliases(self, aliases: impl IntoIterator<Item = Name>) -> Resource {
-        Resource::build(
-            self.type_url,
-            self.name,
-            aliases.into_iter().collect(),
-            self.ttl,
-            self.version,
-            self.body,
-        )
+        Resource { aliases: aliases.into_iter().collect(), ..self }.headed()
     }
 
     /// The same resource, which a client forgets unless it hears of it again within `ttl`.
     #[must_use]
     pub fn with_ttl(self, ttl: Duration) -> Resource {
-        Resource::build(self.type_url, self.name, self.aliases, Some(ttl), self.version, self.body)
+        Resource { ttl: Some(ttl), ..self }.headed()
     }
 
     /// The same resource for clients that do not know times to live.
     #[must_use]
     pub(crate) fn without_ttl(&self) -> Resource {
-        Resource::build(
-            self.type_url.clone(),
-            self.name.clone(),
-            self.aliases.clone(),
-            None,
-            self.version,
-            self.body.clone(),
-        )
+        Resource { ttl: None, ..self.clone() }.headed()
     }
 
     /// Its canonical name.
@@ -134,14 +144,17 @@ impl Resource {
         &self.body
     }
 
-    /// The type URL of the message.
+    /// The type by which it is asked for.
     pub fn type_url(&self) -> &TypeUrl {
         &self.type_url
     }
 
     /// The message in an `Any`.
     pub fn any(&self) -> Any {
-        Any { type_url: self.type_url.to_string(), value: self.body.to_bytes() }
+        Any {
+            type_url: self.message.as_ref().unwrap_or(&self.type_url).to_string(),
+            value: self.body.to_bytes(),
+        }
     }
 
     /// Names of other resources that a client asks for again because this one
@@ -175,46 +188,29 @@ impl Resource {
         self.body.parts().get(at).map(|part| &**part)
     }
 
-    fn build(
-        type_url: TypeUrl,
-        name: Name,
-        aliases: Box<[Name]>,
-        ttl: Option<Duration>,
-        version: Version,
-        body: Encoded,
-    ) -> Resource {
-        let body_len = body.len();
-        let any_head = any_head(&type_url, body_len);
-        let any_len = any_head.len() + body_len;
+    /// With what precedes the body, written anew.
+    fn headed(mut self) -> Resource {
+        let any_head = any_head(self.message.as_ref().unwrap_or(&self.type_url), self.body_len);
+        let any_len = any_head.len() + self.body_len;
         let mut fields = BytesMut::new();
-        put_bytes(field::NAME, name.as_bytes(), &mut fields);
-        for alias in &aliases {
+        put_bytes(field::NAME, self.name.as_bytes(), &mut fields);
+        for alias in &self.aliases {
             put_bytes(field::ALIASES, alias.as_bytes(), &mut fields);
         }
-        if let Some(ttl) = ttl {
+        if let Some(ttl) = self.ttl {
             put_bytes(field::TTL, &encoded_duration(ttl), &mut fields);
         }
-        put_bytes(field::VERSION, version.to_string().as_bytes(), &mut fields);
+        put_bytes(field::VERSION, self.version.to_string().as_bytes(), &mut fields);
 
         let any_field_len = bytes_head_len(field::RESOURCE, any_len) + any_len;
         let mut head = BytesMut::new();
         put_bytes_head(field::RESOURCES, fields.len() + any_field_len, &mut head);
         head.unsplit(fields);
-        let any_at = head.len();
+        self.any_at = head.len();
         put_bytes_head(field::RESOURCE, any_len, &mut head);
         head.put_slice(&any_head);
-        Resource {
-            type_url,
-            name,
-            version,
-            aliases,
-            ttl,
-            head: head.freeze(),
-            any_at,
-            body,
-            body_len,
-            referred: OnceLock::new(),
-        }
+        self.head = head.freeze();
+        self
     }
 }
 

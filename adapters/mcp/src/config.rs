@@ -25,7 +25,17 @@ pub struct McpConfig {
     /// The trust domain of service accounts. Default: `cluster.local`.
     #[serde(default = "default_trust_domain")]
     pub trust_domain: String,
-    /// The node ID shown to the source. Default: `mainstem`.
+    /// Clusters whose endpoints are left out of what another Mainstem exports: those
+    /// of a registry of such a cluster, and those that came through the control plane
+    /// of such a cluster. Default: none.
+    #[serde(default)]
+    pub exclude: Vec<ClusterId>,
+    /// The cluster of this control plane: what it exported itself is left out, too.
+    /// Default: the configuration's `cluster`.
+    #[serde(default)]
+    pub home: ClusterId,
+    /// The node ID shown to the source, in whose namespace is seen what is imported.
+    /// Default: `sidecar~0.0.0.0~mainstem.istio-system~istio-system.svc.cluster.local`.
     #[serde(default = "default_node")]
     pub node: String,
     /// A file with a bearer token, read again when it changes; over `https` only.
@@ -69,6 +79,8 @@ impl McpConfig {
             network: NetworkId::default(),
             locality: String::new(),
             trust_domain: default_trust_domain(),
+            exclude: Vec::new(),
+            home: ClusterId::default(),
             node: default_node(),
             token_file: None,
             tls: TlsConfig::default(),
@@ -84,7 +96,7 @@ fn default_trust_domain() -> String {
 }
 
 fn default_node() -> String {
-    "mainstem".to_owned()
+    "sidecar~0.0.0.0~mainstem.istio-system~istio-system.svc.cluster.local".to_owned()
 }
 
 fn default_probe_interval() -> TimeSpan {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mainstem_model::{Labels, RegistryId, Sourced, Workload};
+use mainstem_model::{Labels, RegistryId, ServiceKey, Sourced, Workload};
 use mainstem_proto::google::protobuf::Any;
 use mainstem_registry::serviceentry::{
     Declared, Entry, Location, ServiceEntryPort, ServiceEntryResolution, ServiceEntrySpec,
@@ -10,7 +10,9 @@ use mainstem_registry::serviceentry::{
 };
 use prost::Message;
 
-use crate::message::{Metadata, Resource, ServiceEntry, WorkloadEntry};
+use crate::handed_on::{self, Excluded, Listed};
+
+use mainstem_proto::istio::{self, Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +38,8 @@ impl Kind {
     /// The type URL by which MCP-over-xDS asks for it: group, version and kind.
     pub const fn type_url(self) -> &'static str {
         match self {
-            Self::ServiceEntry => "networking.istio.io/v1/ServiceEntry",
-            Self::WorkloadEntry => "networking.istio.io/v1/WorkloadEntry",
+            Self::ServiceEntry => istio::SERVICE_ENTRIES,
+            Self::WorkloadEntry => istio::WORKLOAD_ENTRIES,
         }
     }
 
@@ -54,15 +56,18 @@ pub enum Object {
     Services(Vec<Declared>),
     /// The workload of a WorkloadEntry.
     Workload(Arc<Workload>),
+    /// Services of which nothing is taken, and why.
+    Returned(Vec<ServiceKey>, String),
 }
 
-/// Converts one resource.
+/// Converts one resource, without what comes from excluded clusters.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
 pub fn object(
     around: &Surroundings,
+    excluded: &Excluded,
     kind: Kind,
     name: &str,
     resource: Option<&Any>,
@@ -77,7 +82,17 @@ pub fn object(
         Kind::ServiceEntry => {
             let spec = service_entry(message(&body, kind)?)?;
             let declared = convert::service_entry(around, &entry, &spec);
-            declared.map(Object::Services).map_err(|problems| problems.to_string())
+            let declared = declared.map_err(|problems| problems.to_string())?;
+            let Some(listed) = Listed::of(&metadata) else {
+                return Ok(Object::Services(declared));
+            };
+            let keys = declared.iter().map(|one| one.service.key.clone()).collect();
+            Ok(match listed.apply(declared, excluded) {
+                Ok(declared) => Object::Services(declared),
+                Err(returned) => {
+                    Object::Returned(keys, handed_on::reason(&around.registry, &returned))
+                }
+            })
         }
         Kind::WorkloadEntry => {
             let spec = workload_entry(message(&body, kind)?);
@@ -123,7 +138,7 @@ fn labels(map: &std::collections::BTreeMap<String, String>) -> Labels {
 }
 
 fn service_entry(message: ServiceEntry) -> Result<ServiceEntrySpec, String> {
-    let port = |port: crate::message::ServicePort| ServiceEntryPort {
+    let port = |port: ServicePort| ServiceEntryPort {
         number: port.number,
         protocol: port.protocol,
         name: port.name,

@@ -7,7 +7,7 @@
 //!  watch ──────────────────┘                              when: connect, ACK, reconnect
 //!    │ answers
 //!    ▼
-//!  store ◀─ convert ◀─ message                            what it means: pure
+//!  store ◀─ convert, handed_on                            what it means: pure
 //!    │ RegistryUpdate
 //!    ▼
 //!  UpdateSender
@@ -24,13 +24,15 @@
 //!   stream and the answers have settled, since a source may split them.
 //! - A malformed object rejects itself: its last good form stays, the answer is
 //!   refused by a NACK that names it, and its neighbours are taken.
+//! - What another Mainstem exports keeps its origins, and nothing that this control
+//!   plane exported itself comes back.
 //! - Silence is noticed within seconds, by HTTP/2 pings.
 
 mod api;
 mod config;
 pub mod convert;
 mod credentials;
-pub mod message;
+pub mod handed_on;
 mod store;
 mod watch;
 

@@ -11,11 +11,13 @@ use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use mainstem_registry::serviceentry::{Declared, Surroundings, selects};
 
 use crate::convert::{self, Kind, Object};
+use crate::handed_on::Excluded;
 
 /// All objects in their last good form, by name.
 #[derive(Debug)]
 pub(crate) struct Store {
     around: Surroundings,
+    excluded: Excluded,
     /// Versions as the source numbers them, those of malformed objects included.
     versions: BTreeMap<(Kind, String), String>,
     services: BTreeMap<String, Vec<Declared>>,
@@ -27,14 +29,17 @@ pub(crate) struct Store {
     workloads: BTreeMap<String, Arc<Workload>>,
     by_namespace: BTreeMap<NamespaceName, BTreeSet<String>>,
     rejected: BTreeMap<ObjectRef, Rejected>,
+    /// The services of ServiceEntries of which nothing is taken.
+    returned: BTreeMap<String, Vec<ServiceKey>>,
     touched: BTreeSet<ServiceKey>,
     updates: Vec<RegistryUpdate>,
 }
 
 impl Store {
-    pub(crate) fn new(around: Surroundings) -> Self {
+    pub(crate) fn new(around: Surroundings, excluded: Excluded) -> Self {
         Self {
             around,
+            excluded,
             versions: BTreeMap::new(),
             services: BTreeMap::new(),
             declaring: BTreeMap::new(),
@@ -42,6 +47,7 @@ impl Store {
             workloads: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            returned: BTreeMap::new(),
             touched: BTreeSet::new(),
             updates: Vec::new(),
         }
@@ -66,7 +72,7 @@ impl Store {
             }
             self.versions.insert(id, resource.version.clone());
             let body = resource.resource.as_ref();
-            match convert::object(&self.around, kind, &resource.name, body) {
+            match convert::object(&self.around, &self.excluded, kind, &resource.name, body) {
                 Ok(object) => self.put(kind, &resource.name, object),
                 Err(reason) => {
                     refused.push(refusal(&resource.name, &reason));
@@ -87,6 +93,15 @@ impl Store {
         let services = self.declaring.keys().flat_map(|key| self.values_of(key));
         let workloads = self.workloads.values().cloned().map(Value::Workload);
         (services.chain(workloads).collect(), self.rejected.values().cloned().collect())
+    }
+
+    /// Removals that belong beside a complete state: what is rejected is spared by
+    /// it, and of this nothing shall stay that was taken before.
+    pub(crate) fn withheld(&self) -> Vec<RegistryUpdate> {
+        let keys = self.returned.values().flatten();
+        let gone = keys.filter(|key| !self.declaring.contains_key(*key));
+        let keys = gone.flat_map(|key| [Key::Service(key.clone()), Key::Endpoints(key.clone())]);
+        keys.map(RegistryUpdate::Remove).collect()
     }
 
     /// What changed since this or [`Store::whole`] was last asked.
@@ -114,6 +129,12 @@ impl Store {
                 self.withdraw_workload(name);
                 self.put_workload(name, workload);
             }
+            // Said as a rejection, but to the source it is none: it did nothing wrong.
+            Object::Returned(keys, why) => {
+                self.remove_services(name);
+                self.returned.insert(name.to_owned(), keys);
+                self.reject(kind, name, why);
+            }
         }
     }
 
@@ -137,6 +158,7 @@ impl Store {
     }
 
     fn accept(&mut self, kind: Kind, name: &str) {
+        self.returned.remove(name);
         let object = object_ref(kind, name);
         if self.rejected.remove(&object).is_some() {
             self.updates.push(RegistryUpdate::Accept(object));

@@ -12,6 +12,7 @@ use crate::McpConfig;
 use crate::api::{McpError, Stream};
 use crate::convert::Kind;
 use crate::credentials::Credentials;
+use crate::handed_on::Excluded;
 use crate::store::Store;
 
 /// How long a source may take to answer for every kind on a new stream.
@@ -26,7 +27,8 @@ pub(crate) async fn run(config: McpConfig, updates: UpdateSender) {
         locality: Locality::parse(&config.locality),
         trust_domain: config.trust_domain.as_str().into(),
     };
-    let mut course = Course { store: Store::new(around), synced: false, config, updates };
+    let excluded = Excluded::new(config.exclude.iter().chain([&config.home]));
+    let mut course = Course { store: Store::new(around, excluded), synced: false, config, updates };
     let mut backoff = Backoff::default();
     loop {
         match course.follow(&mut backoff).await {
@@ -109,6 +111,7 @@ impl Course {
         } else {
             let (values, rejected) = self.store.whole();
             self.updates.replace(values, rejected);
+            self.updates.send_all(self.store.withheld());
             self.synced = true;
         }
     }

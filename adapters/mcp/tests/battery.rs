@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstem_mcp::convert::Kind;
-use mainstem_mcp::message::{Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
 use mainstem_mcp::{McpAdapter, McpConfig};
 use mainstem_model::{ObjectRef, RegistryId, ServiceKey};
 use mainstem_proto::google::protobuf::Any;
+use mainstem_proto::istio::{Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
 use mainstem_registry::Adapter;
 use mainstem_test_support::battery::{Fixture, TestService};
 use mainstem_test_support::{Fault, FaultProxy};

@@ -98,7 +98,8 @@ impl Decoder {
                 name: origin.name.as_str().into(),
             };
             let registry = self.text(origin.registry)?.into();
-            let origin_of = model::Origin { registry, object };
+            let via = origin.via.as_deref().and_then(model::Via::parse);
+            let origin_of = model::Origin { registry, object, via };
             Ok(model::Sourced { origin: origin_of, revision: origin.revision.as_str().into() })
         };
         let all: Result<_, Corrupt> = record.origins.iter().map(origin).collect();

@@ -116,6 +116,7 @@ impl Encoder {
             kind: self.text(sourced.origin.object.kind),
             name: sourced.origin.object.name.to_string(),
             revision: sourced.revision.to_string(),
+            via: sourced.origin.via.as_ref().map(ToString::to_string),
         });
         let all = all.collect();
         self.write(Item::Origins(records::Origins { origins: all }));

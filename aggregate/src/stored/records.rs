@@ -57,6 +57,8 @@ pub(super) struct Origin {
     pub name: String,
     #[prost(string, tag = "4")]
     pub revision: String,
+    #[prost(string, optional, tag = "5")]
+    pub via: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

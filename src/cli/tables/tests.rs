@@ -7,6 +7,7 @@ fn origin(registry: &str) -> Origin {
         kind: "Service".to_owned(),
         name: "orders".to_owned(),
         revision: "1".to_owned(),
+        via: None,
     }
 }
 

@@ -105,7 +105,7 @@ impl Core {
         self.absorb(changes.as_ref());
         let mut changed = self.rebuild(changes.as_ref());
         let movable = match &changes {
-            Some(changes) if self.relevance() == relevance => {
+            Some(changes) if self.relevance() == relevance && !changes.set.mesh => {
                 self.members.affected(changes, snapshot)
             }
             _ => self.members.ids(),

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use mainstem_model::{
-    ChangeSet, Interception, NamespaceName, NetworkId, Proxy, ProxyType, Service, Snapshot,
+    ChangeSet, ClusterId, Interception, NamespaceName, NetworkId, Proxy, ProxyType, Service,
+    Snapshot,
 };
 
 use super::catalog::{CatalogKey, Reception};
 use super::clusters::{InboundClusters, OutboundClusters};
 use super::domain::SearchDomain;
 use super::endpoints::{Endpoints, Reach};
+use super::entries::Entries;
 use super::grpc::{GrpcListeners, GrpcRoutes};
 use super::inbound::{self, InboundKey};
 use super::listeners::{ClosedPorts, InboundListeners, OutboundListeners};
@@ -43,6 +45,11 @@ pub(super) enum ScopeKey {
     Routes(Arc<CatalogKey>),
     GrpcListeners(Arc<CatalogKey>),
     GrpcRoutes(Arc<CatalogKey>),
+    /// Those that the namespace sees, or all.
+    Entries {
+        namespace: Option<NamespaceName>,
+        home: ClusterId,
+    },
 }
 
 impl ScopeKey {
@@ -55,12 +62,22 @@ impl ScopeKey {
                 Kind::Listener
             }
             Self::Routes(_) | Self::GrpcRoutes(_) => Kind::Route,
+            Self::Entries { .. } => Kind::ServiceEntry,
         }
     }
 
-    /// The namespace that its clients are in; none if no service concerns it.
-    pub(super) fn namespace(&self) -> Option<&NamespaceName> {
+    /// Whose services concern it.
+    pub(super) fn concern(&self) -> Concern<'_> {
         match self {
+            Self::Entries { namespace: None, .. } => Concern::All,
+            _ => self.namespace().map_or(Concern::None, Concern::Seen),
+        }
+    }
+
+    /// The namespace that its clients are in, as far as it matters.
+    fn namespace(&self) -> Option<&NamespaceName> {
+        match self {
+            Self::Entries { namespace, .. } => namespace.as_ref(),
             Self::OutboundClusters { namespace, .. } | Self::Endpoints { namespace, .. } => {
                 Some(namespace)
             }
@@ -89,8 +106,18 @@ impl ScopeKey {
             Self::Routes(catalog) => Box::new(Routes::new(context.catalog(&catalog))),
             Self::GrpcListeners(catalog) => Box::new(GrpcListeners::new(context.catalog(&catalog))),
             Self::GrpcRoutes(catalog) => Box::new(GrpcRoutes::new(context.catalog(&catalog))),
+            Self::Entries { namespace, home } => Box::new(Entries::new(namespace, home)),
         }
     }
+}
+
+/// The services whose changes reach a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concern<'a> {
+    None,
+    /// Those that this namespace sees.
+    Seen(&'a NamespaceName),
+    All,
 }
 
 /// The scopes of a proxy: at most two of a type, which have no name in common.
@@ -180,6 +207,12 @@ pub(super) fn placement(
     settings: &Settings,
 ) -> Placement {
     let namespace = &proxy.namespace;
+    if proxy.is_importer() {
+        // As in Istio, whoever is in the root namespace speaks for the whole mesh.
+        let root = *namespace == snapshot.mesh().root_namespace;
+        let namespace = (!root).then(|| namespace.clone());
+        return [ScopeKey::Entries { namespace, home: settings.home.clone() }].into();
+    }
     let sidecar = proxy.kind == ProxyType::Sidecar && !proxy.is_grpc();
     let intercepted = sidecar && proxy.interception() != Interception::None;
     let audience = Audience::of(proxy);
@@ -229,6 +262,7 @@ fn catalog_key(proxy: &Proxy, reception: Reception) -> CatalogKey {
 pub(super) fn catalog_of(proxy: &Proxy, settings: &Settings) -> Option<CatalogKey> {
     let bound = proxy.interception() == Interception::None;
     let reception = match proxy.kind {
+        _ if proxy.is_importer() => return None,
         _ if proxy.is_grpc() => Reception::Proxyless,
         ProxyType::Sidecar if bound => Reception::Bound(settings.bound_address),
         ProxyType::Sidecar => Reception::Intercepted,

@@ -7,7 +7,7 @@ use mainstem_model::NamespaceName;
 use rustc_hash::FxHashMap;
 
 use super::GroupId;
-use super::placement::ScopeKey;
+use super::placement::{Concern, ScopeKey};
 use super::recipe::{Changes, Context, Recipe};
 use super::state::State;
 
@@ -28,6 +28,8 @@ pub(super) struct Pool {
     scopes: FxHashMap<ScopeId, Scope>,
     ids: FxHashMap<ScopeKey, ScopeId>,
     by_namespace: FxHashMap<NamespaceName, BTreeSet<ScopeId>>,
+    /// Those that every service concerns.
+    of_all: BTreeSet<ScopeId>,
 }
 
 impl Pool {
@@ -56,8 +58,14 @@ impl Pool {
         let mut recipe = key.recipe(context);
         let all = recipe.build(context);
         let state = Arc::new(State::new(id, context.snapshot.generation(), all));
-        if let Some(namespace) = key.namespace() {
-            self.by_namespace.entry(namespace.clone()).or_default().insert(id);
+        match key.concern() {
+            Concern::None => {}
+            Concern::Seen(by) => {
+                self.by_namespace.entry(by.clone()).or_default().insert(id);
+            }
+            Concern::All => {
+                self.of_all.insert(id);
+            }
         }
         self.ids.insert(key.clone(), id);
         let scope = Scope { key: key.clone(), recipe, state, groups: [group].into() };
@@ -74,7 +82,8 @@ impl Pool {
         }
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.ids.remove(&scope.key);
-        if let Some(namespace) = scope.key.namespace()
+        self.of_all.remove(&id);
+        if let Concern::Seen(namespace) = scope.key.concern()
             && let Some(ids) = self.by_namespace.get_mut(namespace)
         {
             ids.remove(&id);
@@ -115,12 +124,13 @@ impl Pool {
 
     /// The scopes that changes may reach.
     fn reached(&self, changes: Option<&Changes<'_>>) -> Vec<ScopeId> {
+        let of_all = self.of_all.iter();
         match changes.map(|changes| &changes.namespaces) {
             None => self.scopes.keys().copied().collect(),
-            Some(None) => self.by_namespace.values().flatten().copied().collect(),
+            Some(None) => self.by_namespace.values().flatten().chain(of_all).copied().collect(),
             Some(Some(namespaces)) => {
                 let ids = namespaces.iter().filter_map(|name| self.by_namespace.get(name));
-                ids.flatten().copied().collect()
+                ids.flatten().chain(of_all).copied().collect()
             }
         }
     }

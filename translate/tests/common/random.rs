@@ -56,7 +56,8 @@ pub fn after(snapshot: &Snapshot, changes: Vec<Change>) -> Snapshot {
     draft.finish()
 }
 
-/// Sidecars of all interceptions and families, routers, and gRPC clients.
+/// Sidecars of all interceptions and families, routers, gRPC clients, and control
+/// planes that import services.
 pub fn proxies() -> Vec<Proxy> {
     let shop = "shop.svc.cluster.local";
     vec![
@@ -96,6 +97,8 @@ pub fn proxies() -> Vec<Proxy> {
                 "GENERATOR": "grpc", "NETWORK": "n2", "LOCALITY": "eu/eu-1/a", "NODE_NAME": "node-2",
             }),
         ),
+        proxy("sidecar~10.1.0.12~mainstem.other~x", "c2", json!({"GENERATOR": "api"})),
+        proxy("sidecar~10.1.0.13~istiod.istio-system~x", "c2", json!({"GENERATOR": "api"})),
     ]
 }
 

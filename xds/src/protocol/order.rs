@@ -65,7 +65,16 @@ pub(super) fn warmed_by(type_url: &TypeUrl) -> Option<TypeUrl> {
     }
 }
 
-/// Types whose SotW responses are complete: what they lack is deleted.
+/// Types whose SotW responses are complete: what they lack is deleted. So are those
+/// of the Mesh Configuration Protocol, which names a type as `GROUP/VERSION/KIND`:
+/// its clients wait for an answer for each kind, also where there is nothing.
 pub(super) fn complete_in_sotw(type_url: &TypeUrl) -> bool {
-    matches!(*type_url, TypeUrl::CLUSTER | TypeUrl::LISTENER)
+    matches!(*type_url, TypeUrl::CLUSTER | TypeUrl::LISTENER) || is_of_mcp(type_url)
+}
+
+/// Whether it is `GROUP/VERSION/KIND`, with a version like `v1alpha3`.
+fn is_of_mcp(type_url: &str) -> bool {
+    let [_, version, _] = type_url.split('/').collect::<Vec<_>>()[..] else { return false };
+    let number = version.strip_prefix('v').unwrap_or_default();
+    number.starts_with(|first: char| first.is_ascii_digit())
 }

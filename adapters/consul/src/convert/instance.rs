@@ -106,7 +106,7 @@ fn origins(context: Context<'_>, instance: &Instance, object: &ObjectRef) -> Ori
         .chain([instance.service.modify_index, instance.node.modify_index])
         .max()
         .unwrap_or_default();
-    let origin = Origin { registry: context.registry.clone(), object: object.clone() };
+    let origin = Origin { registry: context.registry.clone(), object: object.clone(), via: None };
     Origins::from([Sourced { origin, revision: revision(newest) }])
 }
 

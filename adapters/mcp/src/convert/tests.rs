@@ -3,7 +3,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{self, ServicePort};
+use mainstem_proto::istio::{self as message, ServicePort};
 
 fn around() -> Surroundings {
     Surroundings {
@@ -91,7 +91,7 @@ fn resource(name: &str, type_name: &str, body: &impl Message) -> Any {
 
 /// Either values, or a reason that is not empty.
 fn check(kind: Kind, name: &str, resource: &Any) -> Result<(), TestCaseError> {
-    if let Err(reason) = object(&around(), kind, name, Some(resource)) {
+    if let Err(reason) = object(&around(), &Excluded::default(), kind, name, Some(resource)) {
         prop_assert!(!reason.is_empty());
     }
     Ok(())
@@ -151,7 +151,8 @@ fn a_good_entry_converts() {
         ..message::ServiceEntry::default()
     };
     let resource = resource("shop/web", "ServiceEntry", &entry);
-    let converted = object(&around(), Kind::ServiceEntry, "shop/web", Some(&resource));
+    let converted =
+        object(&around(), &Excluded::default(), Kind::ServiceEntry, "shop/web", Some(&resource));
     let Ok(Object::Services(declared)) = converted else { panic!("{converted:?}") };
     assert_eq!(declared.len(), 1);
     assert_eq!(declared[0].service.hostname().as_str(), "web.shop");

@@ -146,6 +146,19 @@ fn rule_11_clusters_and_listeners_are_always_complete() {
 }
 
 #[test]
+fn rule_11_types_of_the_mesh_configuration_protocol_are_always_complete() {
+    let entries = TypeUrl::from("networking.istio.io/v1/ServiceEntry");
+    let mut client = Sotw::new(&source(&entries, &["a=1", "b=1"]));
+    assert_eq!(ask(&mut client, &entries, &[]), [format!("{} 1 1", entries.short())]);
+    ask(&mut client, &entries, &[]);
+    assert_eq!(client.change(&entries, &["b=2"]), [format!("{} 1 2", entries.short())]);
+    ask(&mut client, &entries, &[]);
+    assert_eq!(client.change(&entries, &["-a"]), [format!("{} 2", entries.short())]);
+    let empty = TypeUrl::from("core/v1alpha1/MeshConfig");
+    assert_eq!(ask(&mut client, &empty, &[]), [empty.short()], "nothing is an answer, too");
+}
+
+#[test]
 fn rule_11_other_types_are_sent_as_they_change_and_never_deleted() {
     let mut client = Sotw::new(&source(&RDS, &["a=1", "b=1"]));
     ask(&mut client, &RDS, &["a", "b"]);

@@ -1,12 +1,40 @@
-//! The messages of Istio's API that MCP carries, by their public field numbers:
-//! `istio.mcp.v1alpha1` and `istio.networking.v1alpha3`.
+//! The messages of Istio's API that the Mesh Configuration Protocol carries, by
+//! their public field numbers: `istio.mcp.v1alpha1` and `istio.networking.v1alpha3`.
 
 use std::collections::BTreeMap;
 
-use mainstem_proto::google::protobuf::{Any, Timestamp};
+use prost::Message;
+
+use crate::google::protobuf::{Any, Timestamp};
+
+/// The type URL of a [`Resource`], whatever is in it.
+pub const RESOURCE: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
+
+/// The type URL of a [`ServiceEntry`] in a [`Resource`].
+pub const SERVICE_ENTRY: &str = "type.googleapis.com/istio.networking.v1alpha3.ServiceEntry";
+
+/// The type by which ServiceEntries are asked for: group, version and kind.
+pub const SERVICE_ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
+
+/// The type by which WorkloadEntries are asked for.
+pub const WORKLOAD_ENTRIES: &str = "networking.istio.io/v1/WorkloadEntry";
+
+/// Mainstem's annotation of what it exports: a JSON list of the origins in it, each
+/// as control planes and registry (`prod-eu kubernetes/prod-eu Service shop/web`).
+pub const ORIGINS: &str = "mainstem.io/origins";
+
+/// Mainstem's annotation or endpoint label: the numbers, joined by dots, that the
+/// service's or endpoint's own origins have in [`ORIGINS`].
+pub const ORIGIN: &str = "mainstem.io/origin";
+
+/// Mainstem's endpoint label for the health that ServiceEntries cannot tell.
+pub const HEALTH: &str = "mainstem.io/health";
+
+/// The value of [`HEALTH`] for what takes traffic when too few others are left.
+pub const DEGRADED: &str = "degraded";
 
 /// `istio.mcp.v1alpha1.Resource`: an object with its metadata.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Resource {
     /// Name, labels, annotations.
     #[prost(message, optional, tag = "1")]
@@ -17,7 +45,7 @@ pub struct Resource {
 }
 
 /// `istio.mcp.v1alpha1.Metadata`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Metadata {
     /// `namespace/name`.
     #[prost(string, tag = "1")]
@@ -37,7 +65,7 @@ pub struct Metadata {
 }
 
 /// `istio.networking.v1alpha3.ServiceEntry`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct ServiceEntry {
     /// Host names.
     #[prost(string, repeated, tag = "1")]
@@ -69,7 +97,7 @@ pub struct ServiceEntry {
 }
 
 /// `istio.networking.v1alpha3.ServicePort`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct ServicePort {
     /// Its number.
     #[prost(uint32, tag = "1")]
@@ -86,7 +114,7 @@ pub struct ServicePort {
 }
 
 /// `istio.networking.v1alpha3.WorkloadSelector`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct WorkloadSelector {
     /// Labels that a workload must have.
     #[prost(btree_map = "string, string", tag = "1")]
@@ -94,7 +122,7 @@ pub struct WorkloadSelector {
 }
 
 /// `istio.networking.v1alpha3.WorkloadEntry`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct WorkloadEntry {
     /// IP address, host name or `unix://` path.
     #[prost(string, tag = "1")]
