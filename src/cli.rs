@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use self::client::Admin;
 use self::output::Format;
 use crate::telemetry::{self, LogFormat};
-use crate::{api, config, serve};
+use crate::{allocator, api, config, serve};
 
 /// Mainstem: many service registries in, one mesh out over xDS.
 ///
@@ -299,11 +299,7 @@ impl Ask {
 impl Serve {
     fn run(self) -> anyhow::Result<()> {
         telemetry::init(self.log.as_deref(), self.log_format)?;
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("starting the runtime")?
-            .block_on(serve::run(self.config))
+        allocator::runtime().context("starting the runtime")?.block_on(serve::run(self.config))
     }
 }
 

@@ -6,7 +6,6 @@ use clap::Parser;
 use mainstem::cli::Cli;
 
 fn main() -> ExitCode {
-    mainstem::allocator::give_back_at_once();
     let cli = Cli::parse();
     // One provider of cryptography for the whole process, chosen here.
     if rustls::crypto::ring::default_provider().install_default().is_err() {

@@ -35,10 +35,8 @@ pub enum Order {
 /// Runs until the driver is gone.
 pub fn run(world: &World) {
     process::pin(0);
-    mainstem::allocator::give_back_at_once();
     drop(mainstem::telemetry::init(None, Default::default()));
-    // As `#[tokio::main]`: a worker for each core that this process may use.
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = mainstem::allocator::runtime().unwrap();
     runtime.block_on(serve(world));
 }
 
