@@ -41,6 +41,7 @@ tools-network: ## iptables and iproute2, which network namespace tests need
 
 bench: ## run the benchmarks
 	$(CARGO) bench --locked --benches $(addprefix --package ,$(BENCHES))
+	$(CARGO) bench --locked --package mainstem --bench explain
 
 bench-abuse: export MAINSTEM_ABUSE := full
 bench-abuse: ## 1,000 healthy streams beside clients that misbehave: memory, and how long changes take

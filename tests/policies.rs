@@ -114,3 +114,73 @@ async fn a_policy_changes_while_proxies_are_served_and_a_bad_one_changes_nothing
     orders.until_answered_by(&["pod-1"]).await;
     assert_eq!(orders.client.refused().await, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_gives_what_its_rules_say_under_the_names_that_they_say() {
+    let world = World::new(Kubernetes::shared().await).await;
+    let (pod, machine, hidden) =
+        (world.workload("pod-1"), world.workload("vm-1"), world.workload("hidden-1"));
+    world.put_service("orders").await;
+    world.put_slice("orders", &[(&pod, true)]).await;
+    world.register("orders-vm", &machine).await;
+    world.register("hidden", &hidden).await;
+    let (host, native) = (world.host("orders"), "orders-vm.service.dc1.consul");
+    let mut consul = world.consul_registry();
+    consul["hostname"] = json!("{service}.service.{datacenter}.consul");
+    consul["export"] = json!({
+        "exclude": ["hidden.service.dc1.consul"],
+        "aliases": { native: format!("{}/{host}", world.namespace) },
+        "labels": { "set": { "source": "vm" } },
+    });
+    let registries = [world.kubernetes_registry(), consul.clone()];
+    let mainstem = Mainstem::start(world.network.gateway(), &registries).await;
+    let client = world.client(&mainstem, "--delta").await;
+    client.until_answered_by(&host, &["pod-1", "vm-1"]).await;
+
+    let services = mainstem.cli(&["services"]);
+    let hosts = services.as_array().into_iter().flatten().map(|one| one["hostname"].clone());
+    let of_consul: Vec<Value> =
+        hosts.filter(|host| host.as_str().is_some_and(|host| host.ends_with(".consul"))).collect();
+    assert_eq!(of_consul, [json!(null); 0], "one has another name, one is out");
+    let endpoints = mainstem.cli(&["endpoints", &host]);
+    let all = endpoints[0]["endpoints"].as_array().into_iter().flatten();
+    let labels: Vec<&Value> = all
+        .filter(|one| one["origins"][0]["registry"] == "consul/dc1")
+        .map(|one| &one["labels"]["source"])
+        .collect();
+    assert_eq!(labels, [&json!("vm")]);
+
+    // Both are explained, to the proxy that has one of them.
+    let proxies = mainstem.cli(&["proxies"]);
+    let proxy = proxies[0]["id"].as_str().expect("the client is connected").to_owned();
+    let address = machine.host.ip().to_string();
+    eventually("the machine is explained", TIMEOUT, async || {
+        let told = mainstem.cli(&["explain", &host, &address, "--proxy", &proxy]);
+        let steps = told["steps"].as_array().cloned().unwrap_or_default();
+        let step = |name: &str| steps.iter().find(|step| step["name"] == name).cloned();
+        let alias = format!("consul/dc1 gives {native} under this name, by an alias");
+        let named = step("export").is_some_and(|step| step["because"] == alias);
+        let acked = step("acked").is_some_and(|step| step["verdict"] == "passed");
+        let carried = told["carriers"]["total"] == 1 && told["carriers"]["acked"] == 1;
+        if named && acked && carried && told["outcome"]["verdict"] == "passed" {
+            Ok(())
+        } else {
+            Err(told.to_string())
+        }
+    })
+    .await;
+    let hidden = ["hidden.service.dc1.consul", &hidden.host.ip().to_string()].map(str::to_owned);
+    let why = mainstem.cli(&["why-not", &hidden[0], &hidden[1], "--proxy", &proxy]);
+    let expected = json!({
+        "verdict": "removed",
+        "step": "export",
+        "because": "consul/dc1 leaves hidden.service.dc1.consul out: exclude hidden.service.dc1.consul",
+    });
+    assert_eq!(why["outcome"], expected);
+
+    // Without its rules it gives the machine under Consul's own name.
+    consul["export"] = json!({});
+    mainstem.configure(&[world.kubernetes_registry(), consul]);
+    client.until_answered_by(&host, &["pod-1"]).await;
+    assert_eq!(client.refused().await, []);
+}

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!  registries ─ origins ─▶ snapshot ─ standing ─▶ takes traffic? ─ delivery ─▶ the proxy
-//!   registry, accepted,     hosts, joins,          guard, drain,     connected, visible,
-//!   ready, synced,          policy, port,          health, tier      cluster, network, …,
-//!   expired                 freeze, published                        subscribed, sent, acked
+//!   registry, export,       hosts, joins,          guard, drain,     connected, visible,
+//!   accepted, ready,        policy, port,          health, tier      cluster, network, …,
+//!   synced, expired         freeze, published                        subscribed, sent, acked
 //! ```
 //!
 //! A [`Ground`] is all that the steps look at, gathered beforehand; the steps are pure.
@@ -17,6 +17,7 @@
 
 mod answer;
 mod delivery;
+mod exported;
 mod handler;
 mod origins;
 mod question;
@@ -25,15 +26,16 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use mainstem_aggregate::{ControlState, Testimony};
 use mainstem_model::{Endpoint, Proxy, RegistryId, ServiceKey};
+use mainstem_proto::Encoded;
 use mainstem_translate::Kind;
 use mainstem_xds::clients::TypeStatus;
 use std::sync::Arc;
 
 use crate::api::{Outcome, Step, Verdict};
 
+pub use exported::Exporting;
 pub use handler::{explain, why_not};
 pub use question::{Question, Target};
 
@@ -47,6 +49,8 @@ pub struct Ground<'a> {
     pub control: &'a ControlState,
     /// The registries without which nobody is served yet.
     pub waiting_for: &'a [RegistryId],
+    /// The registries' own rules, where they have some.
+    pub exports: &'a [Exporting],
     /// The proxy asked about.
     pub client: Asked<'a>,
 }
@@ -72,7 +76,7 @@ pub struct Client<'a> {
     /// Whether it asked for a resource.
     pub asks_for: &'a dyn Fn(Kind, &str) -> bool,
     /// The resource that it is given by this name.
-    pub given: &'a dyn Fn(Kind, &str) -> Option<Bytes>,
+    pub given: &'a dyn Fn(Kind, &str) -> Option<Encoded>,
 }
 
 /// The steps so far.

@@ -175,10 +175,10 @@ fn told(
 fn assignment(client: &Client<'_>, carriage: &Carriage) -> Option<ClusterLoadAssignment> {
     if carriage.eds {
         let body = (client.given)(Kind::LoadAssignment, &carriage.cluster)?;
-        return ClusterLoadAssignment::decode(body).ok();
+        return ClusterLoadAssignment::decode(body.to_bytes()).ok();
     }
     let body = (client.given)(Kind::Cluster, &carriage.cluster)?;
-    Cluster::decode(body).ok()?.load_assignment
+    Cluster::decode(body.to_bytes()).ok()?.load_assignment
 }
 
 fn priority_of(all: &ClusterLoadAssignment, wanted: &[(Address, u16)]) -> Option<u32> {

@@ -12,7 +12,7 @@ use mainstem_xds::clients::{Connected, SyncState};
 use mainstem_xds::{Lookup, ResourceSource, TypeUrl};
 use serde::Deserialize;
 
-use super::{Asked, Client, Found, Ground, Question, Target, answer, walk};
+use super::{Asked, Client, Exporting, Found, Ground, Question, Target, answer, walk};
 use crate::admin::handlers::{failure, json};
 use crate::admin::{App, dump};
 use crate::api;
@@ -90,11 +90,14 @@ struct Gathered<'a> {
     testimony: &'a Testimony,
     control: Arc<ControlState>,
     waiting_for: Vec<RegistryId>,
+    exports: Vec<Exporting>,
 }
 
 impl<'a> Gathered<'a> {
     fn of(app: &App, wanted: &Wanted, testimony: &'a Testimony) -> Self {
         let readiness = &app.published.readiness;
+        let config = app.current.borrow().config.clone();
+        let exporting = config.registries.iter().filter(|one| !one.common.export.is_default());
         Self {
             question: wanted.question(),
             testimony,
@@ -103,12 +106,13 @@ impl<'a> Gathered<'a> {
                 true => Vec::new(),
                 false => readiness.waiting_for(),
             },
+            exports: exporting.map(|one| (one.id.clone(), one.common.export.clone())).collect(),
         }
     }
 
     fn ground<'b>(&'b self, client: Asked<'b>) -> Ground<'b> {
-        let Self { question, testimony, control, waiting_for } = self;
-        Ground { question, testimony, control, waiting_for, client }
+        let Self { question, testimony, control, waiting_for, exports } = self;
+        Ground { question, testimony, control, waiting_for, exports, client }
     }
 }
 
@@ -123,7 +127,7 @@ fn with_client<T>(
     let mut view = app.source.connect(connected.client()).map_err(refused)?;
     view.advance();
     let given = |kind: Kind, name: &str| match view.get(&TypeUrl::from(kind.type_url()), name) {
-        Lookup::Found(resource) => Some(resource.any().value),
+        Lookup::Found(resource) => Some(resource.body().clone()),
         _ => None,
     };
     let asks_for = |kind: Kind, name: &str| connected.asks_for(kind.type_url(), name);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainstem_model::{Endpoint, Health, RegistryId, ServiceKey, Sourced};
 
-use super::{Asked, Found, Ground, Passed, Trace};
+use super::{Asked, Found, Ground, Passed, Trace, exported};
 
 /// What registries bring of a service.
 pub struct Brought {
@@ -26,7 +26,7 @@ impl Brought {
     }
 }
 
-/// Steps `registry`, `accepted`, `ready`, `port`, `synced`, `expired`.
+/// Steps `registry`, `export`, `accepted`, `ready`, `port`, `synced`, `expired`.
 pub fn brought(ground: &Ground<'_>, found: &mut Found) -> Passed<Brought> {
     let brought = chosen(ground);
     found.key = brought.as_ref().map(|brought| brought.key.clone());
@@ -34,6 +34,9 @@ pub fn brought(ground: &Ground<'_>, found: &mut Found) -> Passed<Brought> {
     match brought {
         Some(brought) if !brought.is_empty() => {
             trace.passed("registry", who(&brought));
+            if let Some(rules) = exported::given(ground, &brought) {
+                trace.passed("export", rules);
+            }
             unexpired(ground, &brought, trace)?;
             Ok(brought)
         }
@@ -97,7 +100,9 @@ fn who(brought: &Brought) -> String {
     let each = brought.endpoints.iter().map(|(registry, endpoints)| {
         match endpoints.first().and_then(|endpoint| endpoint.origins.first()) {
             Some(Sourced { origin, revision }) if endpoints.len() == 1 => {
-                format!("{registry} brings it: {} at revision {revision}", origin.object)
+                let via = origin.via.iter().map(|via| format!(", handed on as {via}"));
+                let via: String = via.collect();
+                format!("{registry} brings it: {} at revision {revision}{via}", origin.object)
             }
             Some(_) => format!("{registry} brings {} endpoints", endpoints.len()),
             None => format!("{registry} defines it"),
@@ -134,6 +139,9 @@ fn missing<T>(ground: &Ground<'_>, key: Option<ServiceKey>, trace: &mut Trace) -
     }
     if let Some(because) = not_ready(ground) {
         return trace.removed("ready", because);
+    }
+    if let Some(rule) = exported::left_out(ground, key.as_ref()) {
+        return trace.removed("export", rule);
     }
     for registry in testimony.rules().registries() {
         let may = registry.may_join(&question.host)

@@ -107,6 +107,26 @@ fn halved(world: &mut World) {
 
 pub const REMOVED: &[Situation] = &[
     (
+        "a service that its registry leaves out",
+        |w| {
+            w.forget();
+            w.export(CONSUL, |rules| rules.exclude = vec!["*.shop.svc.cluster.local".to_owned()]);
+        },
+        "export",
+        "consul/dc1 leaves db.shop.svc.cluster.local out: exclude *.shop.svc.cluster.local",
+    ),
+    (
+        "a service that its registry gives under another name",
+        |w| {
+            w.forget();
+            w.export(CONSUL, |rules| {
+                rules.aliases = [(DB.to_owned(), "shop/store.shop".to_owned())].into();
+            });
+        },
+        "export",
+        "consul/dc1 gives db.shop.svc.cluster.local as store.shop: alias",
+    ),
+    (
         "a host name that nobody knows",
         |w| w.question.host = "nobody.example".into(),
         "registry",
@@ -430,6 +450,16 @@ pub const IDLE: &[Situation] = &[
 
 pub const THERE: &[Situation] = &[
     ("there", |_| (), "acked", "accepted EDS"),
+    (
+        "brought under an alias",
+        |w| {
+            w.export(KUBE, |rules| {
+                rules.aliases = [("db.vm".to_owned(), format!("shop/{DB}"))].into();
+            });
+        },
+        "export",
+        "kubernetes/home gives db.vm under this name, by an alias",
+    ),
     (
         "behind a gateway",
         |w| {

@@ -12,13 +12,13 @@ use mainstem_model::{
     Place, Port, Protocol, Proxy, RegistryId, RegistryUpdate, Rejected, Service, ServiceKey,
     Snapshot, Sourced, TargetPort, Value,
 };
-use mainstem_registry::Batch;
+use mainstem_registry::{Batch, ExportSettings};
 use mainstem_translate::{Kind, Scopes, Settings};
 use mainstem_xds::clients::{Answer, Nack, Push, TypeStatus};
 use mainstem_xds::protocol::{Nonce, Rejection};
 use serde_json::json;
 
-use super::super::{Asked, Client, Found, Ground, Question, Target, walk};
+use super::super::{Asked, Client, Exporting, Found, Ground, Question, Target, walk};
 
 /// A name, what is planted, the step expected and a part of its reason.
 pub type Situation = (&'static str, fn(&mut World), &'static str, &'static str);
@@ -79,6 +79,7 @@ pub struct World {
     pub cds: Told,
     pub eds: Told,
     pub waiting_for: Vec<RegistryId>,
+    pub exports: Vec<Exporting>,
     /// Whether the proxy keeps the first snapshot.
     pub on_track: bool,
     /// Whether what comes later is published.
@@ -118,6 +119,7 @@ impl World {
             cds: Told::Synced,
             eds: Told::Synced,
             waiting_for: Vec::new(),
+            exports: Vec::new(),
             on_track: false,
             publishes: true,
         };
@@ -182,6 +184,13 @@ impl World {
         self.config.policies.push(policy);
     }
 
+    /// The registry gives things under these rules.
+    pub fn export(&mut self, registry: &str, change: impl FnOnce(&mut ExportSettings)) {
+        let mut rules = ExportSettings::default();
+        change(&mut rules);
+        self.exports.push((registry.into(), rules));
+    }
+
     pub fn mesh(&mut self, change: impl FnOnce(&mut MeshSettings)) {
         change(&mut self.config.mesh);
     }
@@ -229,6 +238,7 @@ impl World {
             testimony: &testimony,
             control: aggregate.control_state(),
             waiting_for: &self.waiting_for,
+            exports: &self.exports,
             client,
         };
         let Some((id, metadata)) = &self.proxy else {
@@ -239,7 +249,7 @@ impl World {
         let proxy = proxy.expect("the node id is well formed");
         let scopes = Scopes::new(Settings::default(), told.clone());
         let moment = scopes.attach(proxy.clone()).moment();
-        let given = |kind: Kind, name: &str| Some(moment.view(kind).get(name)?.body.to_bytes());
+        let given = |kind: Kind, name: &str| Some(moment.view(kind).get(name)?.body.clone());
         let asks_for = |kind: Kind, _: &str| self.unsubscribed != Some(kind);
         let types = [status(Kind::Cluster, &self.cds), status(Kind::LoadAssignment, &self.eds)];
         walk(&ground(Asked::Client(Client {
