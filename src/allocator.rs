@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// How often a thread looks through what it freed: that takes about a millisecond.
+/// How often a thread looks for pages that have been free for a while.
 const TIDY: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -30,7 +30,8 @@ pub fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().on_thread_park(tidy).build()
 }
 
-/// Gives back to the system what this thread has freed.
+/// Gives back to the system what has been free for a while. Not what was freed just
+/// now: it will be needed again.
 fn tidy() {
     let now = Instant::now();
     if TIDIED.get().is_some_and(|before| now - before < TIDY) {
@@ -40,6 +41,6 @@ fn tidy() {
     // SAFETY: it may be called at any time; what is in use is not touched.
     #[allow(unsafe_code)]
     unsafe {
-        libmimalloc_sys::mi_collect(true);
+        libmimalloc_sys::mi_collect(false);
     }
 }
