@@ -10,6 +10,8 @@ mod common;
 mod moments;
 #[path = "faults/sites.rs"]
 mod sites;
+#[path = "faults/source.rs"]
+mod source;
 #[path = "faults/stage.rs"]
 mod stage;
 
@@ -67,6 +69,11 @@ async fn no_fault_of_consul_loses_an_endpoint() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_of_kubernetes_loses_an_endpoint() {
     suffer_all(Site::kubernetes().await, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_of_another_control_plane_loses_an_endpoint() {
+    suffer_all(Site::mcp().await, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

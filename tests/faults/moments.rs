@@ -38,6 +38,7 @@ async fn a_cold_start_with_consul_down_serves_the_last_good_endpoints_within_a_s
 #[case::consul(Site::consul())]
 #[case::kubernetes(Site::kubernetes())]
 #[case::file(async { Site::file() })]
+#[case::mcp(Site::mcp())]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_changed_removed_and_added_in_the_configuration_needs_no_restart(
     #[case] site: impl Future<Output = Site>,

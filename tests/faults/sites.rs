@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Fault;
+use super::source::McpSite;
 
 /// The services.
 pub const SERVICES: [&str; 2] = ["web", "db"];
@@ -35,6 +36,8 @@ pub enum Site {
     Kubernetes(Box<KubernetesSite>),
     /// A directory of files.
     File(FileSite),
+    /// Another control plane, behind a proxy.
+    Mcp(Box<McpSite>),
 }
 
 pub struct ConsulSite {
@@ -81,7 +84,11 @@ impl Site {
     }
 
     pub fn file() -> Self {
-        Self::File(FileSite { files: Scratch::new("files") })
+        Self::File(FileSite::new())
+    }
+
+    pub async fn mcp() -> Self {
+        Self::Mcp(Box::new(McpSite::start().await))
     }
 
     /// What it is called.
@@ -90,6 +97,7 @@ impl Site {
             Self::Consul(_) => "consul/dc1",
             Self::Kubernetes(_) => "kubernetes/home",
             Self::File(_) => "file/static",
+            Self::Mcp(_) => "mcp/far",
         }
     }
 
@@ -114,6 +122,7 @@ impl Site {
                 Unauthorised,
             ],
             Self::File(_) => &[HalfGone, AllGone, Malformed, Cut, Emptied],
+            Self::Mcp(_) => &[Killed, Stopped, Cut, Slow, HalfGone, AllGone, Emptied],
         }
     }
 
@@ -142,9 +151,8 @@ impl Site {
                     "probeInterval": "300ms", "probeTimeout": "2s",
                 })
             }
-            Self::File(site) => {
-                json!({ "type": "file", "cluster": "static", "path": site.files.path() })
-            }
+            Self::File(site) => site.config(),
+            Self::Mcp(site) => site.config(),
         };
         config["guard"] = json!({ "window": "1s", "hold": "5m" });
         config
@@ -157,6 +165,7 @@ impl Site {
             // Each configuration has a kubeconfig file of its own.
             Self::Kubernetes(_) => true,
             Self::File(site) => settings.contains(&site.files.path().display().to_string()),
+            Self::Mcp(site) => site.is_named_in(settings),
         }
     }
 
@@ -174,6 +183,7 @@ impl Site {
             Self::Consul(site) => site.put(service, hosts).await,
             Self::Kubernetes(site) => site.put(service, hosts).await,
             Self::File(site) => site.put(service, hosts),
+            Self::Mcp(site) => site.put(service, hosts),
         }
     }
 
@@ -211,6 +221,7 @@ impl Site {
                 SERVICES.iter().for_each(|service| site.put(service, &[1, 2, 3, 4]));
                 Box::new(before)
             }
+            Self::Mcp(site) => Box::new(site.move_on()),
         }
     }
 
@@ -246,6 +257,7 @@ impl Site {
             Self::Consul(site) => site.inject(fault).await,
             Self::Kubernetes(site) => site.inject(fault).await,
             Self::File(site) => site.inject(fault),
+            Self::Mcp(site) => site.inject(fault).await,
         }
     }
 
@@ -255,6 +267,7 @@ impl Site {
             Self::Consul(site) => site.heal(fault).await,
             Self::Kubernetes(site) => site.heal(fault).await,
             Self::File(_) => {}
+            Self::Mcp(site) => site.heal(fault).await,
         }
         self.put_all(&[1, 2, 3, 4]).await;
     }
@@ -429,7 +442,20 @@ fn rights() -> Value {
 }
 
 impl FileSite {
-    fn put(&self, service: &str, hosts: &[u8]) {
+    pub fn new() -> Self {
+        Self { files: Scratch::new("files") }
+    }
+
+    pub fn config(&self) -> Value {
+        json!({ "type": "file", "cluster": "static", "path": self.files.path() })
+    }
+
+    pub fn remove(&self, service: &str) {
+        let file = self.files.path().join(format!("{service}.yaml"));
+        std::fs::remove_file(file).expect("it was put");
+    }
+
+    pub fn put(&self, service: &str, hosts: &[u8]) {
         let endpoints = hosts
             .iter()
             .map(|host| json!({ "address": address(service, *host), "ports": { "http": 8080 } }));
@@ -451,10 +477,7 @@ impl FileSite {
         match fault {
             Fault::Malformed => self.write("web", "services:\n- hostname: web.shop\n  prots: []\n"),
             Fault::Cut => self.write("web", "{ \"services\": [{ \"hostname\": \"web.sh"),
-            Fault::Emptied => SERVICES.iter().for_each(|service| {
-                let file = self.files.path().join(format!("{service}.yaml"));
-                std::fs::remove_file(file).expect("it was put");
-            }),
+            Fault::Emptied => SERVICES.iter().for_each(|service| self.remove(service)),
             other => unreachable!("no file has {other:?}"),
         }
     }
