@@ -3,11 +3,13 @@
 //! ```text
 //! request ─ access: who may? ─▶ handlers, dump, explain ─ views, control ─▶ what is so   (routes)
 //!               │                verbs ─ decide ─▶ Change ─▶ control state
+//!               │                registrations ─▶ the store of a memory registry
 //!               └──────────────▶ audit ◀─┘
 //! ```
 //!
 //! It listens on loopback unless the configuration says otherwise. What reads is open
-//! there; what changes something needs the admin token, and is written to the audit log.
+//! there; what changes something needs the admin token, or for registrations one of their
+//! registry, and is written to the audit log.
 
 mod access;
 mod audit;
@@ -16,6 +18,7 @@ mod decide;
 mod dump;
 mod explain;
 mod handlers;
+mod registrations;
 mod routes;
 mod verbs;
 mod views;
@@ -31,6 +34,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use mainstem_aggregate::Published;
+use mainstem_memory::Stores;
 use mainstem_registry::Updates;
 use mainstem_xds::Clients;
 use tokio::net::TcpListener;
@@ -76,6 +80,8 @@ pub struct App {
     pub xds_address: watch::Receiver<String>,
     /// Where changes are written down.
     pub audit: Arc<Audit>,
+    /// What registered itself.
+    pub registrations: Stores,
 }
 
 impl App {

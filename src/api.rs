@@ -5,6 +5,7 @@
 
 mod control;
 mod explain;
+mod registrations;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use control::{Control, ControlStore, Decided, Decision, Drain, Freeze, Release, Undrain};
 pub use explain::{Carrier, Carriers, Explanation, Outcome, ResourceName, Step, Verdict};
+pub use registrations::{Deregistered, Registration};
 
 /// `/api/v1/status`: how the control plane is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@ mod client;
 mod control;
 mod explain;
 mod output;
+mod registrations;
 mod tables;
 mod validate;
 
@@ -93,6 +94,12 @@ enum Command {
     Drain(control::Drain),
     /// Give a drained registry its traffic back, at once or over a time
     Undrain(control::Undrain),
+    /// List what registered itself in a memory registry
+    Registrations(registrations::Registrations),
+    /// Register services and workloads in a memory registry, and stay with --keep
+    Register(registrations::Register),
+    /// Take a registration back
+    Deregister(registrations::Deregister),
     /// Show what a proxy is told, or the configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -147,6 +154,9 @@ struct Ask {
     /// The control plane's admin API
     #[arg(long, value_name = "ADDRESS", env = "MAINSTEM_ADMIN", default_value = "127.0.0.1:15014")]
     admin: String,
+    /// A file with the admin token on its first line: to change something, or to ask from elsewhere
+    #[arg(long, value_name = "FILE", env = "MAINSTEM_ADMIN_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// How to print the answer
     #[arg(long, short, value_enum, default_value_t, env = "MAINSTEM_OUTPUT")]
     output: Format,
@@ -221,6 +231,9 @@ impl Command {
             Self::Unfreeze(unfreeze) => unfreeze.run().await,
             Self::Drain(drain) => drain.run().await,
             Self::Undrain(undrain) => undrain.run().await,
+            Self::Registrations(registrations) => registrations.run().await,
+            Self::Register(register) => register.run().await,
+            Self::Deregister(deregister) => deregister.run().await,
             Self::Config(ConfigCommand::Show(ask)) => ask.document("config", &[]).await,
             Self::Config(ConfigCommand::Dump { proxy, kind, name, ask }) => {
                 let query = [
@@ -238,6 +251,11 @@ impl Command {
 }
 
 impl Ask {
+    /// Whom to ask.
+    fn admin(&self) -> anyhow::Result<Admin> {
+        Admin::new(&self.admin, self.token_file.as_deref())
+    }
+
     /// Asks and prints: the answer as it came, or a table of it.
     async fn show<T: serde::de::DeserializeOwned>(
         &self,
@@ -245,7 +263,7 @@ impl Ask {
         query: &[(&str, Option<&str>)],
         table: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let text = Admin::new(&self.admin)?.get(what, query).await?;
+        let text = self.admin()?.get(what, query).await?;
         output::print(&self.rendered(text, table)?)
     }
 
@@ -255,7 +273,7 @@ impl Ask {
         what: &str,
         table: impl Fn(&T) -> String,
     ) -> anyhow::Result<()> {
-        let admin = Admin::new(&self.admin)?;
+        let admin = self.admin()?;
         let mut ticks = tokio::time::interval(WATCH_PERIOD);
         let mut printed = String::new();
         loop {
@@ -288,7 +306,7 @@ impl Ask {
 
     /// Asks for something that has no table.
     async fn document(&self, what: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<()> {
-        let text = Admin::new(&self.admin)?.get(what, query).await?;
+        let text = self.admin()?.get(what, query).await?;
         match self.output {
             Format::Yaml => output::print(&output::as_yaml(&text)?),
             Format::Table | Format::Json => output::print(&text),

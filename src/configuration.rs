@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mainstem_aggregate::AggregateConfig;
+use mainstem_memory::Stores;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -23,16 +24,18 @@ pub struct Followers {
     pub aggregate: watch::Sender<AggregateConfig>,
     /// The registry manager.
     pub plan: watch::Sender<Plan<Followed>>,
+    /// Where registrations are.
+    pub stores: Stores,
     /// The source of resources, once there is one.
     pub source: Option<Source>,
 }
 
 /// Which adapters a configuration wants.
-pub fn plan(config: &Config) -> Plan<Followed> {
+pub fn plan(config: &Config, stores: &Stores) -> Plan<Followed> {
     let all = config.registries.iter();
     all.map(|registry| {
         let (adapter, export) = (registry.adapter.clone(), registry.common.export.clone());
-        (registry.id.clone(), Followed { adapter, export })
+        (registry.id.clone(), Followed { adapter, export, stores: stores.clone() })
     })
     .collect()
 }
@@ -53,9 +56,10 @@ impl Followers {
     /// Followers that start with `config`.
     pub fn new(config: Arc<Config>, file: Option<PathBuf>) -> Self {
         let aggregate = watch::Sender::new(config.aggregate());
-        let plan = watch::Sender::new(plan(&config));
+        let stores = Stores::default();
+        let plan = watch::Sender::new(plan(&config, &stores));
         let current = Current { config, file, since: SystemTime::now(), error: None };
-        Self { current: watch::Sender::new(current), aggregate, plan, source: None }
+        Self { current: watch::Sender::new(current), aggregate, plan, stores, source: None }
     }
 
     /// Watches the files of the configuration until the shutdown.
@@ -101,7 +105,7 @@ impl Followers {
         }
         // The aggregate first: what a new registry brings is then wanted already.
         self.aggregate.send_replace(config.aggregate());
-        self.plan.send_replace(plan(&config));
+        self.plan.send_replace(plan(&config, &self.stores));
         if let Some(source) = &self.source {
             source.set_cluster(config.cluster.clone());
         }

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use mainstem_memory::Stores;
 use mainstem_model::RegistryId;
 use mainstem_registry::{Adapter, Backoff, ExportSettings, Updates};
 use tokio::sync::watch;
@@ -45,11 +46,13 @@ pub struct Followed {
     pub adapter: AdapterConfig,
     /// What of it the mesh is given, and under which names.
     pub export: ExportSettings,
+    /// Where registrations are.
+    pub stores: Stores,
 }
 
 impl Recipe for Followed {
     fn adapter(&self) -> Box<dyn Adapter> {
-        self.adapter.adapter()
+        self.adapter.adapter(&self.stores)
     }
 
     fn export(&self) -> ExportSettings {

@@ -87,6 +87,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
         updates,
         xds_address: xds_address.clone(),
         audit: Arc::default(),
+        registrations: followers.stores.clone(),
     };
     let router = admin::router(app.clone(), Metrics::new(app, &pushes, &auth));
     tasks.spawn("admin", admin::serve(admin, router, shutdown.clone()));

@@ -104,7 +104,7 @@ fn every_problem_of_a_configuration_is_printed_and_the_command_fails() {
    |
  4 |   - {{ type: fil, cluster: b }}
    |             ^
-  help: known are consul, file, kubernetes, mcp
+  help: known are consul, file, kubernetes, mcp, memory
 "
         )
     );
@@ -154,7 +154,7 @@ fn the_schema_knows_every_kind_of_registry() {
     let schema: Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
     let kinds = schema["properties"]["registries"]["items"]["oneOf"].as_array().unwrap();
     let titles: Vec<_> = kinds.iter().map(|kind| kind["title"].as_str().unwrap()).collect();
-    assert_eq!(titles, ["consul", "file", "kubernetes", "mcp"]);
+    assert_eq!(titles, ["consul", "file", "kubernetes", "mcp", "memory"]);
     for kind in kinds {
         for setting in ["type", "cluster", "hosts", "joins", "deadline"] {
             assert!(kind["properties"].get(setting).is_some(), "{setting} of {kind}");

@@ -8,8 +8,8 @@
 //! A registry's own rules ([`ExportSettings`]: what it gives to the mesh, under which
 //! names) are applied by its sender, the same for every adapter.
 //!
-//! [`serviceentry`] converts Istio's ServiceEntry and WorkloadEntry, which more
-//! than one registry holds.
+//! [`own`] converts Mainstem's own documents, [`serviceentry`] Istio's ServiceEntry and
+//! WorkloadEntry: more than one registry holds them.
 //!
 //! Invariants:
 //! - Sending never waits and never fails. What is not read yet is merged by key,
@@ -24,6 +24,7 @@ mod adapter;
 mod backoff;
 mod export;
 mod field;
+pub mod own;
 pub mod serviceentry;
 mod updates;
 

@@ -4,7 +4,9 @@
 //! |---|---|---|
 //! | `/live`, `/ready`, `/metrics` | everybody | everybody |
 //! | what reads | everybody | who has the admin token |
-//! | what changes something | who has the admin token | who has the admin token |
+//! | registrations, to read | everybody | who has the admin token, or one of the registry |
+//! | registrations, to change | who has the admin token, or one of the registry | the same |
+//! | what else changes something | who has the admin token | who has the admin token |
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,9 +17,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ring::digest::{SHA256, digest};
 
-use super::App;
 use super::audit::Record;
 use super::handlers::failure;
+use super::{App, registrations};
+use crate::config::Config;
 
 /// What anybody may ask for, from wherever.
 const OPEN: [&str; 3] = ["/live", "/ready", "/metrics"];
@@ -30,6 +33,8 @@ const SHORTEST: usize = 16;
 pub struct Caller {
     /// The name of the token presented.
     pub token: Option<String>,
+    /// Whether that is an admin token.
+    pub operator: bool,
     /// Where from.
     pub peer: Option<SocketAddr>,
 }
@@ -50,15 +55,15 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     if !needs_token(path, changes, peer) {
         return next.run(request).await;
     }
-    let file = app.current.borrow().config.admin.token_file.clone();
-    match admit(request.headers(), file.as_deref()) {
-        Ok(token) => {
-            request.extensions_mut().insert(Caller { token: Some(token), peer });
+    let config = app.current.borrow().config.clone();
+    match enter(request.headers(), &doors(&config, path)) {
+        Ok((token, operator)) => {
+            request.extensions_mut().insert(Caller { token: Some(token), operator, peer });
             next.run(request).await
         }
         Err(refused) => {
             if changes {
-                let who = Caller { token: None, peer };
+                let who = Caller { peer, ..Caller::default() };
                 app.audit(Record::refused(&who, path, &refused.message));
             }
             let mut response = failure(refused.status, refused.message);
@@ -81,39 +86,89 @@ fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// The name of the token that is presented, if it is in the file.
-fn admit(headers: &HeaderMap, file: Option<&Path>) -> Result<String, Refused> {
-    let Some(file) = file else {
-        let message = "nobody may do this: the configuration names no admin token; set \
-                       `admin.tokenFile` to a file with a token";
-        return Err(Refused { status: StatusCode::FORBIDDEN, message: message.to_owned() });
+/// A file of tokens that let in.
+struct Door<'a> {
+    /// Whether they are admin tokens.
+    operator: bool,
+    /// What one of them is called.
+    token: &'static str,
+    /// The setting that names the file.
+    setting: &'static str,
+    file: Option<&'a Path>,
+}
+
+/// What lets in to the path.
+fn doors<'a>(config: &'a Config, path: &str) -> Vec<Door<'a>> {
+    let admin = Door {
+        operator: true,
+        token: "the admin token",
+        setting: "admin.tokenFile",
+        file: config.admin.token_file.as_deref(),
     };
+    let Some(registry) = registrations::registry_of(path) else { return vec![admin] };
+    let own = registrations::settings(config, &registry).and_then(|c| c.token_file.as_deref());
+    let registrant = Door {
+        operator: false,
+        token: "a token of the registry",
+        setting: "the registry's tokenFile",
+        file: own,
+    };
+    vec![registrant, admin]
+}
+
+/// The name of the token that is presented, by the first door that knows it, and whether
+/// it is an admin token.
+fn enter(headers: &HeaderMap, doors: &[Door<'_>]) -> Result<(String, bool), Refused> {
+    let all =
+        |say: fn(&Door<'_>) -> &'static str| doors.iter().map(say).collect::<Vec<_>>().join(" or ");
+    let (tokens, settings) = (all(|door| door.token), all(|door| door.setting));
+    if doors.iter().all(|door| door.file.is_none()) {
+        let message = format!(
+            "nobody may do this: the configuration names no file with {tokens}; set `{settings}`"
+        );
+        return Err(Refused { status: StatusCode::FORBIDDEN, message });
+    }
     let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(presented) = presented.and_then(bearer) else {
-        let message = "this needs the admin token: name its file with --token-file or \
-                       MAINSTEM_ADMIN_TOKEN_FILE (as HTTP: `authorization: Bearer TOKEN`)";
-        return Err(Refused { status: StatusCode::UNAUTHORIZED, message: message.to_owned() });
+        let message = format!(
+            "this needs {tokens}: name its file with --token-file or \
+             MAINSTEM_ADMIN_TOKEN_FILE (as HTTP: `authorization: Bearer TOKEN`)"
+        );
+        return Err(Refused { status: StatusCode::UNAUTHORIZED, message });
     };
-    // Read anew each time: whoever replaces the file need not tell anybody.
-    let known = std::fs::read_to_string(file)
-        .map_err(|error| error.to_string())
-        .and_then(|text| tokens(&text))
-        .map_err(|error| Refused {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            message: format!("the admin token cannot be read from {}: {error}", file.display()),
-        })?;
-    let mut found = None;
-    for (name, token) in &known {
-        if same(token, presented) {
-            found.get_or_insert(name);
+    let mut unreadable = None;
+    for door in doors {
+        match door.known(presented) {
+            Ok(Some(name)) => return Ok((name, door.operator)),
+            Ok(None) => {}
+            Err(refused) => unreadable = Some(refused),
         }
     }
-    found.cloned().ok_or_else(|| Refused {
+    Err(unreadable.unwrap_or_else(|| Refused {
         status: StatusCode::FORBIDDEN,
-        message: "the token presented is not an admin token of this control plane: is it the \
-                  content of its `admin.tokenFile`?"
-            .to_owned(),
-    })
+        message: format!(
+            "the token presented is not {tokens} of this control plane: is it in the file that \
+             `{settings}` names?"
+        ),
+    }))
+}
+
+impl Door<'_> {
+    /// The name that the token has in the file.
+    fn known(&self, presented: &str) -> Result<Option<String>, Refused> {
+        let Some(file) = self.file else { return Ok(None) };
+        // Read anew each time: whoever replaces the file need not tell anybody.
+        let known = std::fs::read_to_string(file)
+            .map_err(|error| error.to_string())
+            .and_then(|text| tokens(&text))
+            .map_err(|error| Refused {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                message: format!("{} cannot be read from {}: {error}", self.token, file.display()),
+            })?;
+        // All are compared, whichever fits: the time tells nothing.
+        let fitting = known.into_iter().filter(|(_, token)| same(token, presented));
+        Ok(fitting.fold(None, |first, (name, _)| first.or(Some(name))))
+    }
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -161,7 +216,9 @@ mod tests {
         if let Some(value) = header {
             headers.insert(header::AUTHORIZATION, value.parse().unwrap());
         }
-        admit(&headers, file.map(|_| path.as_path())).map_err(|refused| refused.status.as_u16())
+        let file = file.map(|_| path.as_path());
+        let door = Door { operator: true, token: "the token", setting: "tokenFile", file };
+        enter(&headers, &[door]).map(|(name, _)| name).map_err(|refused| refused.status.as_u16())
     }
 
     #[rstest]

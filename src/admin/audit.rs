@@ -102,7 +102,7 @@ impl Audit {
         }
         let Record { who, peer, verb, target, reason, result, detail, .. } = &record;
         if *result == "done" {
-            info!(?who, ?peer, verb, target, reason, detail, "control state is changed");
+            info!(?who, ?peer, verb, target, reason, detail, "a change is made");
         } else {
             warn!(?who, ?peer, verb, target, reason, detail, "a change was refused");
         }
@@ -143,7 +143,8 @@ mod tests {
     fn a_record_is_one_line_of_a_file_of_its_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("audit.jsonl");
-        let caller = Caller { token: Some("anna".to_owned()), peer: "127.0.0.1:9".parse().ok() };
+        let peer = "127.0.0.1:9".parse().ok();
+        let caller = Caller { token: Some("anna".to_owned()), operator: true, peer };
         let audit = Audit::default();
         let record = Record::done(&caller, "/api/v1/release", "released").about("a\nb", "why");
         audit.write(Some(&file), record).unwrap();

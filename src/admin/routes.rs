@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{App, dump, explain, handlers, verbs};
+use super::{App, dump, explain, handlers, registrations, verbs};
 use crate::api;
 
 type Describe = fn(&mut SchemaGenerator) -> Schema;
@@ -20,6 +20,8 @@ pub struct Route {
     /// What handles it.
     pub handler: MethodRouter<App>,
     summary: &'static str,
+    /// Parameters in the path: name, and what it says.
+    within: &'static [(&'static str, &'static str)],
     /// Parameters in the query: name, what it says, and whether it is required.
     query: &'static [(&'static str, &'static str, bool)],
     body: Option<Describe>,
@@ -28,7 +30,7 @@ pub struct Route {
 
 /// Something to read, answered as plain text until told otherwise.
 fn read(path: &'static str, summary: &'static str, handler: MethodRouter<App>) -> Route {
-    Route { path, handler, summary, query: &[], body: None, answer: None }
+    Route { path, handler, summary, within: &[], query: &[], body: None, answer: None }
 }
 
 /// A verb that changes something: takes `T` and answers with what that came to.
@@ -37,13 +39,22 @@ fn verb<T: JsonSchema>(
     summary: &'static str,
     handler: MethodRouter<App>,
 ) -> Route {
-    let route = read(path, summary, handler).answers::<api::Decided>();
-    Route { body: Some(|generator| generator.subschema_for::<T>()), ..route }
+    read(path, summary, handler).takes::<T>().answers::<api::Decided>()
+}
+
+/// Something about the registrations of a memory registry.
+fn registrations(path: &'static str, summary: &'static str, handler: MethodRouter<App>) -> Route {
+    let within = &[("cluster", "The memory registry's cluster")];
+    Route { within, ..read(path, summary, handler) }
 }
 
 impl Route {
     fn answers<T: JsonSchema>(self) -> Self {
         Self { answer: Some(|generator| generator.subschema_for::<T>()), ..self }
+    }
+
+    fn takes<T: JsonSchema>(self) -> Self {
+        Self { body: Some(|generator| generator.subschema_for::<T>()), ..self }
     }
 
     fn asks(self, query: &'static [(&'static str, &'static str, bool)]) -> Self {
@@ -140,6 +151,33 @@ pub fn all() -> Vec<Route> {
             "A drained registry gets its weight back",
             post(verbs::undrain),
         ),
+        registrations(
+            "/api/v1/memory/{cluster}/registrations",
+            "What registered itself",
+            get(registrations::list),
+        )
+        .answers::<Vec<api::Registration>>(),
+        registrations(
+            "/api/v1/memory/{cluster}/register",
+            "Services with their endpoints and workloads are there, under one name",
+            post(registrations::register),
+        )
+        .takes::<mainstem_memory::Registration>()
+        .answers::<mainstem_memory::Registered>(),
+        registrations(
+            "/api/v1/memory/{cluster}/heartbeat",
+            "A registration is still there",
+            post(registrations::heartbeat),
+        )
+        .takes::<mainstem_memory::Heartbeat>()
+        .answers::<mainstem_memory::Registered>(),
+        registrations(
+            "/api/v1/memory/{cluster}/deregister",
+            "A registration is gone",
+            post(registrations::deregister),
+        )
+        .takes::<mainstem_memory::Deregistration>()
+        .answers::<api::Deregistered>(),
         read("/debug/registryz", "As /api/v1/services", get(handlers::services))
             .asks(SERVICE)
             .answers::<Vec<api::Service>>(),
@@ -195,19 +233,22 @@ impl Route {
             Some(answer) => media("application/json", answer(generator)),
             None => media("text/plain", String::json_schema(generator)),
         };
-        let parameters = self.query.iter().map(|(name, says, required)| {
+        let parameter = |place: &str, name: &str, says: &str, required: bool| {
             json!({
-                "name": name, "in": "query", "description": says, "required": required,
+                "name": name, "in": place, "description": says, "required": required,
                 "schema": { "type": "string" },
             })
-        });
+        };
+        let query = self.query.iter().map(|(name, says, req)| parameter("query", name, says, *req));
+        let within = self.within.iter().map(|(name, says)| parameter("path", name, says, true));
+        let parameters: Vec<Value> = within.chain(query).collect();
         let failure = json!({ "$ref": "#/components/responses/failure" });
         let mut operation = json!({
             "summary": self.summary,
             "responses": { "200": { "description": self.summary, "content": content }, "default": failure },
         });
-        if !self.query.is_empty() {
-            operation["parameters"] = parameters.collect();
+        if !parameters.is_empty() {
+            operation["parameters"] = parameters.into();
         }
         if let Some(body) = self.body {
             let content = media("application/json", body(generator));

@@ -1,5 +1,6 @@
 //! Asking a running control plane.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -13,15 +14,17 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A control plane's admin API.
 pub struct Admin {
     base: String,
+    token: Option<String>,
     http: reqwest::Client,
 }
 
 impl Admin {
-    /// The API at `address`: `HOST:PORT` or `http://HOST:PORT`.
+    /// The API at `address`, `HOST:PORT` or `http://HOST:PORT`, for who has the token of
+    /// this file.
     ///
     /// # Errors
-    /// When no client can be made.
-    pub fn new(address: &str) -> anyhow::Result<Self> {
+    /// When the file has no token, or no client can be made.
+    pub fn new(address: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
         let base = address.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let http = reqwest::Client::builder()
@@ -29,7 +32,8 @@ impl Admin {
             .no_proxy()
             .build()
             .context("making an HTTP client")?;
-        Ok(Self { base, http })
+        let token = token_file.map(token).transpose()?;
+        Ok(Self { base, token, http })
     }
 
     /// The text of `/api/v1/WHAT`.
@@ -46,17 +50,8 @@ impl Admin {
     ///
     /// # Errors
     /// As [`get`](Self::get), or when the caller may not.
-    pub async fn post(
-        &self,
-        what: &str,
-        body: &impl Serialize,
-        token: Option<&str>,
-    ) -> anyhow::Result<String> {
-        let mut request = self.http.post(self.url(what)).json(body);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        self.answer(request).await
+    pub async fn post(&self, what: &str, body: &impl Serialize) -> anyhow::Result<String> {
+        self.answer(self.http.post(self.url(what)).json(body)).await
     }
 
     fn url(&self, what: &str) -> String {
@@ -64,6 +59,10 @@ impl Admin {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<String> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let response = request.send().await.map_err(|error| {
             let cause = root_cause(&error);
             anyhow!(
@@ -81,6 +80,15 @@ impl Admin {
         }
         Ok(text)
     }
+}
+
+/// The token of a file: of the first line that has one, without its name.
+fn token(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("reading the token from {}", file.display()))?;
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let line = lines.next().with_context(|| format!("no token is in {}", file.display()))?;
+    Ok(line.split_once(':').map_or(line, |(_, token)| token.trim()).to_owned())
 }
 
 /// The innermost cause says what happened; those around it repeat the address.

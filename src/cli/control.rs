@@ -1,22 +1,15 @@
 //! The verbs that change something.
 
-use std::path::PathBuf;
-
-use anyhow::Context;
 use clap::Args;
 use mainstem_model::TimeSpan;
 use serde::Serialize;
 
-use super::client::Admin;
 use super::{Ask, output, tables};
 use crate::api;
 
 /// Who asks, and why.
 #[derive(Debug, Args)]
 struct Sign {
-    /// A file with the admin token, on its first line
-    #[arg(long, value_name = "FILE", env = "MAINSTEM_ADMIN_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
     /// Why; stands beside the decision and in the audit log
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
@@ -26,20 +19,9 @@ struct Sign {
 
 impl Sign {
     async fn decide(&self, verb: &str, body: &impl Serialize) -> anyhow::Result<()> {
-        let token = self.token_file.as_deref().map(token).transpose()?;
-        let admin = Admin::new(&self.ask.admin)?;
-        let text = admin.post(verb, body, token.as_deref()).await?;
+        let text = self.ask.admin()?.post(verb, body).await?;
         output::print(&self.ask.rendered(text, tables::decided)?)
     }
-}
-
-/// The token of a file: of the first line that has one, without its name.
-fn token(file: &std::path::Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("reading the admin token from {}", file.display()))?;
-    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let line = lines.next().with_context(|| format!("no token is in {}", file.display()))?;
-    Ok(line.split_once(':').map_or(line, |(_, token)| token.trim()).to_owned())
 }
 
 /// Which registry or service.

@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::api::{
     Conflict, Control, ControlStore, Decided, Decision, Endpoint, Origin, Proxy, ProxyType,
-    Registry, Service, ServiceEndpoints, Status,
+    Registration, Registry, Service, ServiceEndpoints, Status,
 };
 
 /// A table without lines, as wide as the terminal or, in a pipe, as its content.
@@ -132,6 +132,27 @@ fn troubles(store: &ControlStore) -> String {
 pub fn control(control: &Control) -> String {
     let place = control.store.place.as_deref().unwrap_or("this process alone");
     format!("kept in {place}\n\n{}{}", decisions(&control.decisions), troubles(&control.store))
+}
+
+/// `mainstem registrations`.
+pub fn registrations(all: &[Registration]) -> String {
+    let mut table =
+        table(&["ID", "STATE", "HEALTH", "TTL", "UNTIL", "REGISTERED", "OWNER", "BRINGS"]);
+    for one in all {
+        let brings: Vec<_> =
+            one.services.iter().chain(&one.workloads).map(String::as_str).collect();
+        table.add_row([
+            one.id.clone(),
+            one.state.clone(),
+            one.health.clone().unwrap_or_else(|| "-".to_owned()),
+            one.ttl.clone(),
+            one.until.clone(),
+            age(&one.registered),
+            one.owner.clone(),
+            brings.join(", "),
+        ]);
+    }
+    finish(table)
 }
 
 /// What a verb that changes something answers.

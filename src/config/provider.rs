@@ -4,6 +4,7 @@ use mainstem_consul::{ConsulAdapter, ConsulConfig};
 use mainstem_file::{FileAdapter, FileConfig};
 use mainstem_kubernetes::{KubernetesAdapter, KubernetesConfig};
 use mainstem_mcp::{McpAdapter, McpConfig};
+use mainstem_memory::{MemoryAdapter, MemoryConfig, Stores};
 use mainstem_registry::Adapter;
 use schemars::{Schema, schema_for};
 use serde::Serialize;
@@ -56,6 +57,12 @@ pub const PROVIDERS: &[Provider] = &[
         schema: || schema_for!(McpConfig),
         decode: |node| decode(node).map(AdapterConfig::Mcp),
     },
+    Provider {
+        name: mainstem_memory::PROVIDER,
+        paths: &["tokenFile", "stateFile"],
+        schema: || schema_for!(MemoryConfig),
+        decode: |node| decode(node).map(AdapterConfig::Memory),
+    },
 ];
 
 /// An adapter's own settings.
@@ -70,16 +77,19 @@ pub enum AdapterConfig {
     Kubernetes(KubernetesConfig),
     /// Of a source of the Mesh Configuration Protocol.
     Mcp(McpConfig),
+    /// Of what registers itself.
+    Memory(MemoryConfig),
 }
 
 impl AdapterConfig {
-    /// An adapter that follows the registry.
-    pub fn adapter(&self) -> Box<dyn Adapter> {
+    /// An adapter that follows the registry; `stores` has what registers itself.
+    pub fn adapter(&self, stores: &Stores) -> Box<dyn Adapter> {
         match self.clone() {
             Self::Consul(config) => Box::new(ConsulAdapter::new(*config)),
             Self::File(config) => Box::new(FileAdapter::new(config)),
             Self::Kubernetes(config) => Box::new(KubernetesAdapter::new(config)),
             Self::Mcp(config) => Box::new(McpAdapter::new(config)),
+            Self::Memory(config) => Box::new(MemoryAdapter::new(config, stores.clone())),
         }
     }
 }

@@ -121,7 +121,7 @@ colour: red
 #[case(
     "cluster: a\nregistries: [{ cluster: b }]",
     "m.yaml:2:14: a registry without `type`",
-    "consul, file, kubernetes, mcp"
+    "consul, file, kubernetes, mcp, memory"
 )]
 #[case(
     "cluster: a\nregistries: [{ type: file }]",

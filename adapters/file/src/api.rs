@@ -1,14 +1,10 @@
 //! What stands in a file: Mainstem's own documents, and Kubernetes objects.
 
 mod kubernetes;
-mod own;
 
 pub(crate) use kubernetes::{CONFIG_KINDS, Metadata};
-pub(crate) use own::{
-    Defaults, Distribution, EndpointHealth, EndpointSpec, EndpointTls, OwnDocument, PortSpec,
-    PortTarget, ServiceResolution, ServiceSpec, WorkloadSpec,
-};
 
+use mainstem_registry::own::OwnDocument;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 
 /// One document of a file.

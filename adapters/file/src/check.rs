@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mainstem_model::{RegistryId, RegistryUpdate, Rejected, Value};
 use serde::Serialize;
 
-use crate::convert::Around;
+use crate::convert;
 use crate::directory::{Look, LookError};
 use crate::holdings::Holdings;
 use crate::{FileConfig, PROVIDER};
@@ -68,7 +68,7 @@ fn read(config: &FileConfig) -> Result<(usize, Vec<Value>, Vec<Rejected>), LookE
     let registry = RegistryId::new(PROVIDER, config.cluster.as_str());
     let look = Look {
         config: Arc::new(config.clone()),
-        around: Arc::new(Around::of(config, &registry)),
+        around: Arc::new(convert::around(config, &registry)),
         known: Arc::default(),
         writing: BTreeSet::new(),
         at_once: true,

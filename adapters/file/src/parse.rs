@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use mainstem_model::{ObjectKind, ObjectRef, Origins, Rejected, Sourced, Value};
 use mainstem_registry::serviceentry::Declared;
 
-use crate::api::{Defaults, OwnDocument};
 use crate::convert::{self, Around};
 use crate::yaml::{self, Content, Flaw, Node, Place, Source};
+use mainstem_registry::own::{Defaults, OwnDocument};
 
 /// What a file holds.
 #[derive(Clone, Debug, Default)]
@@ -162,7 +162,12 @@ impl Reader<'_> {
 
     fn service(&mut self, around: &Around, node: &Node, place: &str) {
         let Some(hostname) = node.get("hostname").and_then(Node::text) else {
-            return self.nameless("Service", place, node, yaml::typed::<crate::api::ServiceSpec>);
+            return self.nameless(
+                "Service",
+                place,
+                node,
+                yaml::typed::<mainstem_registry::own::ServiceSpec>,
+            );
         };
         let namespace = node.get("namespace").and_then(Node::text).unwrap_or_default();
         let key = convert::service_key(around, hostname, namespace);
@@ -177,7 +182,12 @@ impl Reader<'_> {
 
     fn workload(&mut self, around: &Around, node: &Node, place: &str) {
         let Some(name) = node.get("name").and_then(Node::text) else {
-            return self.nameless("Workload", place, node, yaml::typed::<crate::api::WorkloadSpec>);
+            return self.nameless(
+                "Workload",
+                place,
+                node,
+                yaml::typed::<mainstem_registry::own::WorkloadSpec>,
+            );
         };
         let namespace = node.get("namespace").and_then(Node::text).unwrap_or_default();
         let id = self.named("Workload", &format!("{}/{name}", around.namespace_or(namespace)));

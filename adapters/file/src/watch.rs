@@ -10,7 +10,7 @@ use mainstem_registry::{Backoff, UpdateSender};
 use tokio::task::spawn_blocking;
 
 use crate::FileConfig;
-use crate::convert::Around;
+use crate::convert;
 use crate::directory::{Identity, Look, LookError, SETTLED, Seen};
 use crate::events::Events;
 use crate::holdings::Holdings;
@@ -55,7 +55,7 @@ enum State {
 impl Follower {
     fn new(config: FileConfig, updates: UpdateSender) -> Self {
         let registry = updates.registry().clone();
-        let around = Around::of(&config, &registry);
+        let around = convert::around(&config, &registry);
         Self {
             events: Events::of(config.path.clone(), registry),
             look: Look {

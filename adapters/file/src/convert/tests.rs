@@ -21,7 +21,7 @@ fn around() -> Around {
         locality: "eu/eu-1".to_owned(),
         ..FileConfig::new("static", "unused")
     };
-    Around::of(&config, &RegistryId::new("file", "static"))
+    super::around(&config, &RegistryId::new("file", "static"))
 }
 
 fn origins() -> mainstem_model::Origins {
@@ -145,16 +145,6 @@ fn an_endpoint_leads_somewhere(#[case] text: &str, #[case] expected: u16) {
     let set = declared(&text).unwrap().endpoint_set([]);
     let targets: Vec<u16> = set.endpoints().iter().map(|e| e.target_port).collect();
     assert_eq!(targets, [expected]);
-}
-
-#[rstest]
-#[case("orders.shop.svc.cluster.local", Some("shop"))]
-#[case("a.b.svc.c", Some("b"))]
-#[case("pod.orders.shop.svc.cluster.local", None)]
-#[case("orders.shop.svc", None)]
-#[case("orders.example.com", None)]
-fn a_host_name_may_show_its_namespace(#[case] host: &str, #[case] expected: Option<&str>) {
-    assert_eq!(namespace_of(host), expected);
 }
 
 #[test]

@@ -5,13 +5,13 @@ use pretty_assertions::assert_eq;
 
 use super::*;
 use crate::FileConfig;
-use crate::convert::Around;
+use crate::convert;
 use crate::parse::parse;
 use crate::yaml::Source;
 
 fn parsed(name: &str, text: &str) -> Parsed {
     let config = FileConfig::new("static", "unused");
-    let around = Around::of(&config, &RegistryId::new("file", "static"));
+    let around = convert::around(&config, &RegistryId::new("file", "static"));
     parse(&around, Source { name, text }, 100)
 }
 

@@ -10,7 +10,7 @@ use crate::FileConfig;
 
 fn read(text: &str) -> Parsed {
     let config = FileConfig::new("static", "unused");
-    let around = Around::of(&config, &RegistryId::new("file", "static"));
+    let around = convert::around(&config, &RegistryId::new("file", "static"));
     parse(&around, Source { name: "a.yaml", text }, 100)
 }
 

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 /// A document with services and workloads.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct OwnDocument {
+pub struct OwnDocument {
     /// What holds for the objects of this document that do not say otherwise.
     pub defaults: Defaults,
     /// Services with their endpoints.
@@ -21,13 +21,13 @@ pub(crate) struct OwnDocument {
 
 impl OwnDocument {
     /// Its fields.
-    pub(crate) const FIELDS: [&'static str; 3] = ["defaults", "services", "workloads"];
+    pub const FIELDS: [&'static str; 3] = ["defaults", "services", "workloads"];
 }
 
 /// What holds for the objects of a document that do not say otherwise.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct Defaults {
+pub struct Defaults {
     /// The namespace, for names that have not the shape NAME.NAMESPACE.svc.SUFFIX.
     pub namespace: String,
     /// The network of endpoints and workloads.
@@ -39,7 +39,7 @@ pub(crate) struct Defaults {
 /// A service.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ServiceSpec {
+pub struct ServiceSpec {
     /// The fully qualified host name; `*.suffix` with resolution `static` or `passthrough`.
     pub hostname: String,
     /// The namespace. By default taken from a host name of the shape
@@ -87,7 +87,7 @@ pub(crate) struct ServiceSpec {
 /// A service port.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct PortSpec {
+pub struct PortSpec {
     /// The number that clients use, 1 to 65535.
     #[schemars(range(min = 1, max = 65535))]
     pub number: u32,
@@ -107,7 +107,7 @@ pub(crate) struct PortSpec {
 /// How the endpoints of a service are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum ServiceResolution {
+pub enum ServiceResolution {
     /// They are those given here or selected.
     #[default]
     Static,
@@ -121,7 +121,7 @@ pub(crate) enum ServiceResolution {
 
 /// Which endpoints come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-pub(crate) enum Distribution {
+pub enum Distribution {
     /// Those of the same zone.
     #[serde(rename = "PreferClose")]
     Close,
@@ -136,7 +136,7 @@ pub(crate) enum Distribution {
 /// An endpoint of a service.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct EndpointSpec {
+pub struct EndpointSpec {
     /// An IP address, a host name or `unix:///path`.
     pub address: String,
     /// Several addresses of the same endpoint, the preferred one first, in place of `address`.
@@ -168,7 +168,7 @@ pub(crate) struct EndpointSpec {
 /// Whether mesh TLS is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum EndpointTls {
+pub enum EndpointTls {
     /// Mesh mutual TLS.
     Istio,
     /// Plain text only.
@@ -178,7 +178,7 @@ pub(crate) enum EndpointTls {
 /// The health of an endpoint or workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, JsonSchema, Default)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum EndpointHealth {
+pub enum EndpointHealth {
     /// Takes traffic.
     #[default]
     Healthy,
@@ -193,7 +193,7 @@ pub(crate) enum EndpointHealth {
 /// A workload: something that runs, and that services pick by its labels.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct WorkloadSpec {
+pub struct WorkloadSpec {
     /// Its name, unique in its namespace.
     pub name: String,
     /// Its namespace. Default: the document's, else the registry's.
@@ -233,7 +233,7 @@ pub(crate) struct WorkloadSpec {
 
 /// Where a service port leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PortTarget {
+pub enum PortTarget {
     /// This port.
     Number(u32),
     /// The endpoint's port of this name.

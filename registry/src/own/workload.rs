@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::{FieldPath, Problems};
 use mainstem_model::{Origins, Workload, WorkloadKey};
-use mainstem_registry::{FieldPath, Problems};
 
 use super::service::number;
-use super::{Around, address, health, tls_mode, weight};
-use crate::api::WorkloadSpec;
+use super::spec::WorkloadSpec;
+use super::{Around, address, tls_mode, weight};
 
 /// The workload.
 ///
 /// # Errors
 ///
 /// Every field that is wrong.
-pub(crate) fn workload(
+pub fn workload(
     around: &Around,
     spec: &WorkloadSpec,
     origins: &Origins,
@@ -51,7 +51,7 @@ pub(crate) fn workload(
             locality: around.locality(&spec.locality),
             node: (!spec.node.is_empty()).then(|| spec.node.as_str().into()),
             ports,
-            health: health(spec.health),
+            health: spec.health.into(),
             tls_mode: tls_mode(spec.tls_mode, &spec.labels, identity.as_ref()),
             identity,
             weight,

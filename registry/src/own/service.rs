@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::serviceentry::{Declared, Hosts, host_problem, port_problem};
+use crate::{FieldPath, Problems};
 use ipnet::IpNet;
 use mainstem_model::{
     Address, ClusterAddresses, Hostname, NamespaceName, Origins, Port, Protocol, ProtocolHint,
     Resolution, Service, ServiceKey, TargetPort, TrafficDistribution, Visibility,
 };
-use mainstem_registry::serviceentry::{Declared, Hosts, host_problem, port_problem};
-use mainstem_registry::{FieldPath, Problems};
 
 use super::endpoint::endpoints;
-use super::{Around, namespace_of};
-use crate::api::{
+use super::spec::{
     Distribution, EndpointSpec, PortSpec, PortTarget, ServiceResolution, ServiceSpec,
 };
+use super::{Around, namespace_of};
 
 /// The key of the service, whether or not the rest of it holds.
-pub(crate) fn key(around: &Around, hostname: &str, namespace: &str) -> ServiceKey {
+pub fn key(around: &Around, hostname: &str, namespace: &str) -> ServiceKey {
     let hostname = Hostname::normalised(hostname);
     let namespace: NamespaceName = match namespace_of(hostname.as_str()) {
         Some(shown) if namespace.is_empty() => shown.into(),
@@ -33,7 +33,7 @@ pub(crate) fn key(around: &Around, hostname: &str, namespace: &str) -> ServiceKe
 /// # Errors
 ///
 /// Every field that is wrong.
-pub(crate) fn service(
+pub fn service(
     around: &Around,
     spec: &ServiceSpec,
     origins: &Origins,

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::{FieldPath, Problems};
 use mainstem_model::{Address, Endpoint, Place, Port, Service, SharedPlace, TargetPort};
-use mainstem_registry::{FieldPath, Problems};
 
 use super::service::number;
-use super::{Around, address, health, tls_mode, weight};
-use crate::api::EndpointSpec;
+use super::spec::EndpointSpec;
+use super::{Around, address, tls_mode, weight};
 
 /// One endpoint of each service port for each one listed.
 pub(super) fn endpoints(
@@ -59,7 +59,7 @@ fn of_ports(
             port_name: port.name.clone(),
             more_addresses: more.clone(),
             weight,
-            health: health(spec.health),
+            health: spec.health.into(),
             tls_mode: tls_mode(spec.tls_mode, &spec.labels, identity.as_ref()),
             place: place.clone(),
             identity: identity.clone(),
