@@ -46,6 +46,7 @@ use self::audit::{Audit, Record};
 use self::routes::Route;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::policies::Judged;
 use crate::xds::Source;
 
 /// The configuration in force, and why a newer one is not.
@@ -82,6 +83,8 @@ pub struct App {
     pub audit: Arc<Audit>,
     /// What registered itself.
     pub registrations: Stores,
+    /// What became of policies.
+    pub policies: watch::Receiver<Arc<Judged>>,
 }
 
 impl App {

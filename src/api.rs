@@ -5,6 +5,7 @@
 
 mod control;
 mod explain;
+mod policy;
 mod registrations;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::policy::Policy;
 pub use control::{Control, ControlStore, Decided, Decision, Drain, Freeze, Release, Undrain};
 pub use explain::{Carrier, Carriers, Explanation, Outcome, ResourceName, Step, Verdict};
 pub use registrations::{Deregistered, Registration};

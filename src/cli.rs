@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use self::client::Admin;
 use self::output::Format;
 use crate::telemetry::{self, LogFormat};
-use crate::{allocator, api, config, serve};
+use crate::{allocator, api, config, policies, serve};
 
 /// Mainstem: many service registries in, one mesh out over xDS.
 ///
@@ -82,6 +82,8 @@ enum Command {
     Explain(explain::Explain),
     /// Show the first step that keeps an endpoint from a proxy
     WhyNot(explain::WhyNot),
+    /// List merge policies, of the configuration and of objects, and what became of them
+    Policies(Ask),
     /// List what the guard and operators decided: holds, freezes, drains
     Control(Ask),
     /// End what the withdrawal guard holds, at once
@@ -110,7 +112,11 @@ enum Command {
     /// Write the bootstrap configuration of an Envoy or a gRPC client
     Bootstrap(Box<bootstrap::Bootstrap>),
     /// Write the JSON Schema of the configuration file, for editors
-    Schema,
+    Schema {
+        /// Write the CustomResourceDefinition of FederationPolicy instead, for kubectl
+        #[arg(long)]
+        crd: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -187,7 +193,8 @@ impl Command {
             Self::Serve(serve) => serve.run()?,
             Self::Validate(validate) => return validate.run(),
             Self::Bootstrap(bootstrap) => bootstrap.run()?,
-            Self::Schema => output::json(&config::schema())?,
+            Self::Schema { crd: true } => output::yaml(&policies::crd())?,
+            Self::Schema { crd: false } => output::json(&config::schema())?,
             asking => runtime()?.block_on(asking.ask())?,
         }
         Ok(ExitCode::SUCCESS)
@@ -223,6 +230,9 @@ impl Command {
                 ask.show::<Vec<api::Conflict>>("conflicts", &query, |all| tables::conflicts(all))
                     .await
             }
+            Self::Policies(ask) => {
+                ask.show::<Vec<api::Policy>>("policies", &[], |all| tables::policies(all)).await
+            }
             Self::Control(ask) => ask.show("control", &[], tables::control).await,
             Self::Explain(explain) => explain.run().await,
             Self::WhyNot(why_not) => why_not.run().await,
@@ -243,7 +253,7 @@ impl Command {
                 ];
                 ask.document("config_dump", &query).await
             }
-            Self::Serve(_) | Self::Validate(_) | Self::Bootstrap(_) | Self::Schema => {
+            Self::Serve(_) | Self::Validate(_) | Self::Bootstrap(_) | Self::Schema { .. } => {
                 unreachable!("handled without asking anybody")
             }
         }

@@ -32,6 +32,7 @@ mod xds;
 use std::path::PathBuf;
 
 use mainstem_aggregate::{AggregateConfig, Debounce, MergePolicy, StateSettings};
+use mainstem_kubernetes::KubernetesConfig;
 use mainstem_model::{ClusterId, MeshSettings, RegistryId, TimeSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,7 @@ pub use addresses::ListenAddress;
 pub use control::{ConsulControl, ControlConfig, KubernetesControl, StoreKind};
 pub use provider::{AdapterConfig, PROVIDERS, Provider};
 pub use read::{Input, Loaded, looks_like_config};
-pub use registry::{Common, RegistryConfig};
+pub use registry::{Common, RegistryConfig, check_host_rule};
 pub use report::{ConfigError, Document, Problem};
 pub use schema::{schema, variables};
 pub use tree::Place;
@@ -75,6 +76,10 @@ pub struct Config {
     pub registries: Vec<RegistryConfig>,
     /// Who serves a host name that several registries share. Default: all of them alike.
     pub policies: Vec<MergePolicy>,
+    /// Where policies are followed as objects.
+    pub policy_objects: PolicyObjectsConfig,
+    /// Where conflicts are reported as Events.
+    pub conflict_events: ConflictEventsConfig,
     /// The files beside the configuration file that it was read from.
     #[serde(skip)]
     #[schemars(skip)]
@@ -123,6 +128,24 @@ impl Default for PublishConfig {
     }
 }
 
+/// Where policies are followed as FederationPolicy objects, beside those of `policies`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PolicyObjectsConfig {
+    /// The Kubernetes registry whose API server has them. Default: none are followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryId>,
+}
+
+/// Where conflicts are reported as Kubernetes Events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConflictEventsConfig {
+    /// The Kubernetes registry to whose API server they are written. Default: none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryId>,
+}
+
 /// What is kept on disk: what each registry last said, for a start while it is
 /// down. Never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -158,6 +181,14 @@ impl Config {
                 directory: self.state.directory.clone(),
                 interval: self.state.interval.duration(),
             },
+        }
+    }
+
+    /// How the API server of a Kubernetes registry is reached.
+    pub fn api_server(&self, id: &RegistryId) -> Option<KubernetesConfig> {
+        match &self.registry(id)?.adapter {
+            AdapterConfig::Kubernetes(server) => Some(server.clone()),
+            _ => None,
         }
     }
 

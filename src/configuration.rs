@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mainstem_aggregate::AggregateConfig;
 use mainstem_memory::Stores;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Current;
 use crate::config::{Config, ConfigError, ConfigWatch, Input, Loaded};
+use crate::policies::Merging;
 use crate::registries::{Followed, Plan};
 use crate::xds::Source;
 
@@ -20,8 +20,8 @@ use crate::xds::Source;
 pub struct Followers {
     /// The admin API.
     pub current: watch::Sender<Current>,
-    /// The aggregate.
-    pub aggregate: watch::Sender<AggregateConfig>,
+    /// What the aggregate is told.
+    pub merging: Arc<Merging>,
     /// The registry manager.
     pub plan: watch::Sender<Plan<Followed>>,
     /// Where registrations are.
@@ -55,11 +55,11 @@ pub fn load(path: Option<&std::path::Path>) -> Result<Config, ConfigError> {
 impl Followers {
     /// Followers that start with `config`.
     pub fn new(config: Arc<Config>, file: Option<PathBuf>) -> Self {
-        let aggregate = watch::Sender::new(config.aggregate());
+        let merging = Merging::new(config.clone());
         let stores = Stores::default();
         let plan = watch::Sender::new(plan(&config, &stores));
         let current = Current { config, file, since: SystemTime::now(), error: None };
-        Self { current: watch::Sender::new(current), aggregate, plan, stores, source: None }
+        Self { current: watch::Sender::new(current), merging, plan, stores, source: None }
     }
 
     /// Watches the files of the configuration until the shutdown.
@@ -104,12 +104,12 @@ impl Followers {
             warn!("control takes effect after a restart");
         }
         // The aggregate first: what a new registry brings is then wanted already.
-        self.aggregate.send_replace(config.aggregate());
+        let config = Arc::new(config);
+        self.merging.configure(config.clone());
         self.plan.send_replace(plan(&config, &self.stores));
         if let Some(source) = &self.source {
             source.set_cluster(config.cluster.clone());
         }
-        let config = Arc::new(config);
         self.current.send_modify(|current| {
             current.config = config;
             current.since = SystemTime::now();
@@ -121,6 +121,27 @@ impl Followers {
     fn refuse(&self, error: &ConfigError) {
         error!("the changed configuration cannot be used, the one before stays in force:\n{error}");
         self.current.send_modify(|current| current.error = Some(error.to_string()));
+    }
+}
+
+/// Runs `work` for the configuration in force, and anew whenever what `part` takes of it
+/// is another, until the shutdown. `work` goes on for ever.
+pub async fn with_each<K: PartialEq, F: Future<Output = ()>>(
+    mut current: watch::Receiver<Current>,
+    shutdown: CancellationToken,
+    part: impl Fn(&Config) -> K,
+    work: impl Fn(Arc<Config>) -> F,
+) {
+    loop {
+        let config = current.borrow_and_update().config.clone();
+        let known = part(&config);
+        let other = |current: &Current| part(&current.config) != known;
+        let changed = async { drop(current.wait_for(other).await) };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = changed => {}
+            () = work(config.clone()) => {}
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  cli ─ serve ──▶ configuration ─┬─▶ registries ─▶ adapters ─▶ aggregate ─▶ xds (scopes) ─▶ xDS server
-//!   │                             └─▶ aggregate                    │
+//!   │                             └─▶ policies ─▶ aggregate        │
 //!   │                                                      admin, metrics
 //!   └─ verbs ─ HTTP ──────────────────────────────────────────▶────┘
 //! ```
@@ -12,7 +12,8 @@
 //! - Every task is supervised: a core task that ends early stops the process,
 //!   an adapter that does is restarted and its registry says so.
 //! - A configuration is used as a whole or not at all, at the start and later.
-//! - The admin API changes nothing but control state, for who has the admin token.
+//! - The admin API changes nothing but control state, for who has the admin token, and
+//!   registrations in a memory registry.
 
 pub mod admin;
 pub mod allocator;
@@ -21,9 +22,11 @@ pub mod authentication;
 pub mod cli;
 pub mod config;
 pub mod configuration;
+mod conflict_events;
 mod control_store;
 pub mod listeners;
 pub mod metrics;
+pub mod policies;
 pub mod registries;
 pub mod serve;
 pub mod shutdown;

@@ -17,7 +17,7 @@ use crate::listeners::Listeners;
 use crate::metrics::{AuthMetrics, Metrics, Pushes};
 use crate::supervise::Supervisor;
 use crate::xds::Source;
-use crate::{control_store, registries, shutdown};
+use crate::{conflict_events, control_store, policies, registries, shutdown};
 
 /// Runs the control plane until a signal ends it.
 ///
@@ -48,12 +48,23 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(store) = control_store::of(&config) {
         publisher = publisher.with_store(store);
     }
-    let merge = followers.aggregate.subscribe();
+    policies::restore(&followers.merging, &config).await;
+    let merge = followers.merging.aggregate();
+    let follow = policies::follow(
+        followers.merging.clone(),
+        followers.current.subscribe(),
+        shutdown.clone(),
+    );
+    tasks.spawn("policies", follow);
     let aggregate = mainstem_aggregate::run(receiver, merge, publisher, shutdown.clone());
     tasks.spawn("aggregate", async move {
         aggregate.await;
         Ok(())
     });
+
+    let events =
+        conflict_events::report(published.clone(), followers.current.subscribe(), shutdown.clone());
+    tasks.spawn("conflicts", events);
 
     // xDS out.
     let source = Source::new(&published, Settings::default(), config.cluster.clone());
@@ -88,6 +99,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
         xds_address: xds_address.clone(),
         audit: Arc::default(),
         registrations: followers.stores.clone(),
+        policies: followers.merging.judged(),
     };
     let router = admin::router(app.clone(), Metrics::new(app, &pushes, &auth));
     tasks.spawn("admin", admin::serve(admin, router, shutdown.clone()));

@@ -4,10 +4,12 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use common::{Mainstem, Sidecar, Workload, World};
+use common::{Mainstem, Sidecar, Workload, World, throughout};
 use mainstem_test_support::{Kubernetes, TIMEOUT, eventually};
 use pretty_assertions::assert_eq;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// `orders` with one workload in Kubernetes and two in Consul, and a client.
@@ -183,4 +185,151 @@ async fn a_registry_gives_what_its_rules_say_under_the_names_that_they_say() {
     mainstem.configure(&[world.kubernetes_registry(), consul]);
     client.until_answered_by(&host, &["pod-1"]).await;
     assert_eq!(client.refused().await, []);
+}
+
+/// A FederationPolicy of the world's namespace.
+fn object(world: &World, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "mainstem.io/v1alpha1", "kind": "FederationPolicy",
+        "metadata": { "name": name, "namespace": world.namespace }, "spec": spec,
+    })
+}
+
+/// What the object's status says of it, without times.
+async fn verdict(world: &World, object: &Value) -> Option<(String, String)> {
+    let status = world.kubernetes.get(object).await?["status"].clone();
+    let condition = &status["conditions"][0];
+    let text = |field: &str| condition[field].as_str().map(str::to_owned);
+    (condition["observedGeneration"] == status["observedGeneration"])
+        .then(|| Some((text("status")?, text("message")?)))?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn federation_policies_in_kubernetes_are_followed_judged_and_kept_while_it_is_down() {
+    let world = World::new(Kubernetes::start().await).await;
+    let crd = std::process::Command::new(env!("CARGO_BIN_EXE_mainstem"))
+        .args(["schema", "--crd"])
+        .output()
+        .expect("the binary under test starts");
+    world.kubernetes.install_crds(&String::from_utf8_lossy(&crd.stdout)).await;
+    root_namespace(&world).await;
+    let (pod, machine) = (world.workload("pod-1"), world.workload("vm-1"));
+    world.put_service("orders").await;
+    world.put_slice("orders", &[(&pod, true)]).await;
+    world.register("orders", &machine).await;
+    let host = world.host("orders");
+    let prefer = |registry: &str| json!({ "hosts": [host], "sharing": { "prefer": [registry] } });
+    let first = object(&world, "orders", prefer("kubernetes/home"));
+    world.kubernetes.apply(&first).await;
+
+    let state = mainstem_test_support::Scratch::new("state");
+    let settings = json!({
+        "policyObjects": { "registry": "kubernetes/home" },
+        "state": { "directory": state.path() },
+    });
+    let registries = [world.kubernetes_registry(), world.consul_registry()];
+    let mainstem = Mainstem::launch_with(world.network.gateway(), &registries, settings).await;
+    mainstem.ready().await;
+    let client = world.client(&mainstem, "--delta").await;
+    client.until_answered_by(&host, &["pod-1"]).await;
+    until_judged(&world, &first, "True", "").await;
+
+    // A change of the object moves traffic; a bad one is told there and changes nothing.
+    let second = object(&world, "orders", prefer("consul/dc1"));
+    world.kubernetes.apply(&second).await;
+    client.until_answered_by(&host, &["vm-1"]).await;
+    let shares = json!({ "weighted": { "consul/dc1": 70 } });
+    let typo = object(&world, "typo", json!({ "hosts": [7], "sharing": shares }));
+    let refused = world.kubernetes.api(Method::POST, &collection(&world), Some(&typo)).await;
+    let (status, answer) = refused.expect("the API server answers");
+    assert_eq!(status.as_u16(), 422, "{answer}");
+    assert!(answer["message"].as_str().is_some_and(|m| m.contains("spec.hosts[0]")), "{answer}");
+    let bad = object(&world, "orders", json!({ "hosts": [host], "sharing": shares }));
+    world.kubernetes.apply(&bad).await;
+    let name = format!("{}/orders", world.namespace);
+    let why = format!("the shares of policy {name} are 70 percent together; make them 100");
+    until_judged(&world, &bad, "False", &format!("{why}\nIts last good version stays in force."))
+        .await;
+    client.until_answered_by(&host, &["vm-1"]).await;
+    let listed = mainstem.cli(&["policies"]);
+    assert_eq!(listed[0]["problems"], json!([why]), "{listed}");
+
+    // What was there before is there after a start while the API server is down.
+    world.kubernetes.apply(&first).await;
+    client.until_answered_by(&host, &["pod-1"]).await;
+    until_judged(&world, &first, "True", "").await;
+    world.kubernetes.pause();
+    mainstem.kill_and_start().await;
+    mainstem.ready().await;
+    let in_force = mainstem.cli(&["policies"]);
+    assert_eq!((&in_force[0]["name"], &in_force[0]["inForce"]), (&json!(name), &json!(true)));
+    client.until_answered_by(&host, &["pod-1"]).await;
+    world.kubernetes.resume();
+
+    world.kubernetes.delete(&first).await;
+    client.until_answered_by(&host, &["pod-1", "vm-1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_an_event_about_the_service_by_one_of_two_replicas() {
+    let world = World::new(Kubernetes::start().await).await;
+    let (pod, machine) = (world.workload("pod-1"), world.workload("vm-1"));
+    world.put_service("orders").await;
+    world.put_slice("orders", &[(&pod, true)]).await;
+    world.register("orders", &machine).await;
+    root_namespace(&world).await;
+    // Consul may not join.
+    let registries = registries(&world);
+    let settings = json!({ "conflictEvents": { "registry": "kubernetes/home" } });
+    let gateway = world.network.gateway();
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let replica = Mainstem::launch_with(gateway, &registries, settings.clone()).await;
+        replica.ready().await;
+        replicas.push(replica);
+    }
+    let events = async || {
+        let all = world.kubernetes.list("events.k8s.io/v1", "Event", Some(&world.namespace)).await;
+        all["items"].as_array().cloned().unwrap_or_default()
+    };
+    let found = eventually("the conflict is an Event", TIMEOUT, async || match events().await {
+        found if found.is_empty() => Err("none"),
+        found => Ok(found),
+    })
+    .await;
+    let conflict = &replicas[0].cli(&["conflicts"])[0];
+    let note = format!(
+        "{}: kubernetes/home against consul/dc1: {}",
+        world.host("orders"),
+        conflict["detail"].as_str().unwrap()
+    );
+    let shown = |event: &Value| {
+        let regarding = &event["regarding"];
+        json!([event["type"], event["reason"], event["note"], regarding["kind"], regarding["name"]])
+    };
+    let expected = json!(["Warning", "UndeclaredJoinConflict", note, "Service", "orders"]);
+    assert_eq!(found.iter().map(shown).collect::<Vec<_>>(), [expected]);
+    // The other replica has its turn, and writes nothing.
+    throughout(Duration::from_secs(6), async || assert_eq!(events().await.len(), 1)).await;
+}
+
+/// The namespace of Leases.
+async fn root_namespace(world: &World) {
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "istio-system" },
+    });
+    world.kubernetes.apply(&namespace).await;
+}
+
+async fn until_judged(world: &World, object: &Value, status: &str, message: &str) {
+    let expected = Some((status.to_owned(), message.to_owned()));
+    eventually(&format!("the status says {expected:?}"), TIMEOUT, async || {
+        let found = verdict(world, object).await;
+        if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+fn collection(world: &World) -> String {
+    format!("/apis/mainstem.io/v1alpha1/namespaces/{}/federationpolicies", world.namespace)
 }

@@ -27,7 +27,7 @@ use std::time::SystemTime;
 use mainstem_model::{RegistryId, Value};
 
 use crate::stored::{Encoder, decode};
-pub(crate) use file::write_atomically;
+pub use file::write_atomically;
 pub(crate) use saver::{Order, Saved, Saver};
 
 /// The most that one registry's state may take on disk, in bytes.

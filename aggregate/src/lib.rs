@@ -61,7 +61,7 @@ pub use control::{
 pub use dirty::Dirty;
 pub use freshness::{Expiry, ExpiryAction};
 pub use guard::{Guard, GuardMode};
-pub use last_good::{LastGood, Refused, Restored, WriteError};
+pub use last_good::{LastGood, Refused, Restored, WriteError, write_atomically};
 pub use merge::{Contribution, Merged, merge_service};
 pub use policy::{Fields, Isolation, MergePolicy, Policies, PolicyFault, Sharing};
 pub use publish::{NoMoreSnapshots, SnapshotPublisher, Snapshots};

@@ -136,6 +136,11 @@ fn clashes(app: &App, wanted: &str) -> Result<Vec<Conflict>, String> {
     Ok(app.source.clashes(&proxy))
 }
 
+/// Merge policies, and what became of them.
+pub async fn policies(State(app): State<App>) -> Response {
+    json(&views::policies(&app.policies.borrow()))
+}
+
 /// What the guard and operators decided.
 pub async fn control(State(app): State<App>) -> Response {
     let shared = app.published.control.shared().borrow().clone();

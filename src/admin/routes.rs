@@ -117,6 +117,12 @@ pub fn all() -> Vec<Route> {
         read("/api/v1/conflicts", "Where registries disagree", get(handlers::conflicts))
             .asks(CONFLICTS)
             .answers::<Vec<api::Conflict>>(),
+        read(
+            "/api/v1/policies",
+            "Merge policies, and what became of them",
+            get(handlers::policies),
+        )
+        .answers::<Vec<api::Policy>>(),
         read("/api/v1/control", "Decisions in force", get(handlers::control))
             .answers::<api::Control>(),
         read("/api/v1/config", "The configuration in force", get(handlers::config))

@@ -2,13 +2,16 @@
 
 use std::time::SystemTime;
 
+use mainstem_kubernetes::custom::CustomName;
 use mainstem_model as model;
 use mainstem_xds::ClientStatus;
 use mainstem_xds::clients::{Protocol, SyncState, TypeStatus};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{App, control};
 use crate::api;
+use crate::policies::{Judged, KIND, Verdict};
 
 /// A moment as RFC 3339.
 pub fn time(at: SystemTime) -> String {
@@ -299,4 +302,39 @@ pub fn conflict(conflict: &model::Conflict) -> api::Conflict {
         loser: conflict.loser.to_string(),
         detail: conflict.detail.clone(),
     }
+}
+
+/// Those in force in their order of precedence, then objects that are not.
+pub fn policies(judged: &Judged) -> Vec<api::Policy> {
+    let named = |name: &CustomName| format!("{}/{}", name.namespace, name.name);
+    let (taken, refused): (Vec<&Verdict>, Vec<&Verdict>) =
+        judged.verdicts.iter().partition(|v| v.problems.is_empty() || v.earlier);
+    let verdict = |name: &str| taken.iter().find(|v| named(&v.object.name) == name);
+    let in_force = judged.in_force.iter().map(|policy| {
+        let verdict = verdict(&policy.name);
+        api::Policy {
+            name: policy.name.clone(),
+            source: verdict.map_or("configuration", |_| KIND.kind).to_owned(),
+            in_force: true,
+            hosts: texts(&policy.hosts),
+            sharing: serde_json::to_value(&policy.sharing).unwrap_or_default(),
+            fields: match serde_json::to_value(policy).unwrap_or_default() {
+                Value::Object(mut all) => all.remove("fields").unwrap_or_default(),
+                _ => Value::Null,
+            },
+            problems: verdict.map(|verdict| verdict.problems.clone()).unwrap_or_default(),
+        }
+    });
+    let refused = refused.into_iter().map(|verdict| api::Policy {
+        name: named(&verdict.object.name),
+        source: KIND.kind.to_owned(),
+        in_force: false,
+        hosts: texts(
+            verdict.object.spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str),
+        ),
+        sharing: verdict.object.spec["sharing"].clone(),
+        fields: verdict.object.spec["fields"].clone(),
+        problems: verdict.problems.clone(),
+    });
+    in_force.chain(refused).collect()
 }

@@ -6,9 +6,10 @@ use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
 
 use crate::api::{
-    Conflict, Control, ControlStore, Decided, Decision, Endpoint, Origin, Proxy, ProxyType,
+    Conflict, Control, ControlStore, Decided, Decision, Endpoint, Origin, Policy, Proxy, ProxyType,
     Registration, Registry, Service, ServiceEndpoints, Status,
 };
 
@@ -132,6 +133,28 @@ fn troubles(store: &ControlStore) -> String {
 pub fn control(control: &Control) -> String {
     let place = control.store.place.as_deref().unwrap_or("this process alone");
     format!("kept in {place}\n\n{}{}", decisions(&control.decisions), troubles(&control.store))
+}
+
+/// `mainstem policies`.
+pub fn policies(all: &[Policy]) -> String {
+    let mut table = table(&["NAME", "SOURCE", "IN FORCE", "HOSTS", "SHARING"]);
+    for policy in all {
+        table.add_row([
+            policy.name.clone(),
+            policy.source.clone(),
+            if policy.in_force { "yes" } else { "no" }.to_owned(),
+            policy.hosts.join(", "),
+            match &policy.sharing {
+                Value::Null => "-".to_owned(),
+                Value::String(word) => word.clone(),
+                sharing => sharing.to_string(),
+            },
+        ]);
+    }
+    let problems = all.iter().flat_map(|policy| {
+        policy.problems.iter().map(|problem| format!("\n{}: {problem}\n", policy.name))
+    });
+    finish(table) + &problems.collect::<String>()
 }
 
 /// `mainstem registrations`.

@@ -156,6 +156,10 @@ impl Reading {
             CONTROL_PATHS.iter().for_each(|name| around.absolute(control, name));
         }
         let control = self.section(&mut root, "control");
+        let servers = ["policyObjects", "conflictEvents"]
+            .map(|name| (name, root.get(name).map(|node| node.place.clone()).unwrap_or_default()));
+        let policy_objects = self.section(&mut root, "policyObjects");
+        let conflict_events = self.section(&mut root, "conflictEvents");
         self.nothing_left(&root);
         let mut config = Config {
             cluster: cluster?,
@@ -167,9 +171,14 @@ impl Reading {
             mesh,
             registries,
             policies: policies.into_iter().map(|(policy, _)| policy).collect(),
+            policy_objects: policy_objects?,
+            conflict_events: conflict_events?,
             files: Vec::new(),
         };
         self.check(&config);
+        if registries_read {
+            registry::check_servers(&config, &servers, &mut self.problems);
+        }
         xds::check_beside(&config, xds_node.as_ref(), &mut self.problems);
         config.files = std::mem::take(&mut self.files);
         let warnings = warnings(&config, unknown);
@@ -325,8 +334,19 @@ impl Reading {
 }
 
 /// The settings at the top of a configuration.
-const SETTINGS: [&str; 9] =
-    ["cluster", "xds", "admin", "publish", "state", "control", "mesh", "registries", "policies"];
+const SETTINGS: [&str; 11] = [
+    "cluster",
+    "xds",
+    "admin",
+    "publish",
+    "state",
+    "control",
+    "mesh",
+    "registries",
+    "policies",
+    "policyObjects",
+    "conflictEvents",
+];
 
 /// Settings of `control` that are paths.
 const CONTROL_PATHS: [&str; 5] = [

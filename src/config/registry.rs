@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Config;
 use super::decode::decode;
 use super::provider::{AdapterConfig, PROVIDERS, Provider};
 use super::read::Surroundings;
@@ -247,7 +248,10 @@ fn inherit(node: &mut Node, provider: &Provider, inherited: &Inherited<'_>) {
 }
 
 /// A host pattern with an optional namespace before it.
-pub(super) fn check_host_rule(text: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn check_host_rule(text: &str) -> Result<(), String> {
     match text.split_once('/') {
         Some(("", _)) => Err(format!("{text:?} names no namespace before its slash")),
         Some((_, pattern)) => check_pattern(pattern),
@@ -291,6 +295,28 @@ pub(super) fn duplicates(read: &[(RegistryConfig, Place)], problems: &mut Vec<Pr
             problems
                 .push(Problem::new(place, message).advise("give one of them another `cluster`"));
         }
+    }
+}
+
+/// Whether the registries are Kubernetes ones that are named by the settings that stand at
+/// these places.
+pub(super) fn check_servers(
+    config: &Config,
+    settings: &[(&str, Place)],
+    problems: &mut Vec<Problem>,
+) {
+    let named = [&config.policy_objects.registry, &config.conflict_events.registry];
+    for ((name, place), id) in settings.iter().zip(named) {
+        let Some(id) = id.as_ref().filter(|id| config.api_server(id).is_none()) else { continue };
+        let message = format!("`{name}.registry` is {id}, which is no Kubernetes registry");
+        let ids = config.registries.iter().map(|registry| &registry.id);
+        let known: Vec<_> = ids.filter(|id| config.api_server(id).is_some()).collect();
+        let known: Vec<_> = known.into_iter().map(ToString::to_string).collect();
+        let advice = match known.is_empty() {
+            true => "add a registry of type kubernetes".to_owned(),
+            false => format!("there are {}", known.join(", ")),
+        };
+        problems.push(Problem::new(place, message).advise(advice));
     }
 }
 

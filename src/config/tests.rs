@@ -200,6 +200,16 @@ colour: red
     "m.yaml:4:11: there are two policies named p",
     "rename one"
 )]
+#[case(
+    "cluster: a\nregistries: [{ type: kubernetes, cluster: b }]\npolicyObjects: { registry: file/b }",
+    "m.yaml:3:16: `policyObjects.registry` is file/b, which is no Kubernetes registry",
+    "there are kubernetes/b"
+)]
+#[case(
+    "cluster: a\nconflictEvents: { registry: kubernetes/b }",
+    "m.yaml:2:17: `conflictEvents.registry` is kubernetes/b, which is no Kubernetes registry",
+    "add a registry of type kubernetes"
+)]
 #[case("cluster: a\npolicies: { name: p }", "m.yaml:2:11: a mapping where a list", "- name")]
 #[case(
     "cluster: a\npolicies: [{ name: p, hosts: [a.*.b] }]",

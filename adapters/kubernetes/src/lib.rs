@@ -11,6 +11,9 @@
 //!         probe ────── reachable? ───────▶ condition ──────────────────────▶ UpdateSender
 //!
 //!  entries: ConfigMaps, for replicas that share control state
+//!  custom: objects of a custom kind that tell the control plane what to do
+//!  events: what operators should hear of
+//!  lease: which of several replicas does what only one should
 //!  tokens: TokenReview, for whoever authenticates clients of this cluster
 //! ```
 //!
@@ -37,7 +40,10 @@ mod api;
 mod check;
 mod config;
 mod convert;
+pub mod custom;
 pub mod entries;
+pub mod events;
+pub mod lease;
 mod names;
 mod objects;
 mod store;

@@ -96,7 +96,11 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, SystemTime)> 
 
 /// Replaces a file as a whole, with mode 0600, in a directory that is made if
 /// need be: a reader sees what was there before or all of this, also after a crash.
-pub(crate) fn write_atomically(
+///
+/// # Errors
+///
+/// When it cannot be written; then it is as it was.
+pub fn write_atomically(
     path: &Path,
     content: &[u8],
     modified: Option<SystemTime>,
