@@ -23,6 +23,7 @@ mod read;
 mod registry;
 mod report;
 mod schema;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod tree;

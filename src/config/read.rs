@@ -11,7 +11,7 @@ use super::decode::decode;
 use super::registry::absolute;
 use super::report::{ConfigError, Document, Problem};
 use super::tree::{Node, Place, Tree};
-use super::{Config, environment, policies, registry, schema, xds};
+use super::{Config, environment, policies, registry, schema, shards, xds};
 
 /// The most that a configuration file may have, in bytes.
 const MAX_BYTES: usize = 4 << 20;
@@ -298,7 +298,10 @@ impl Reading {
             }
         };
         let mut read = Vec::new();
-        for item in items {
+        let problems = &mut self.problems;
+        let entries = items.into_iter().flat_map(|item| shards::expand(item, problems));
+        let entries: Vec<Node> = entries.collect();
+        for item in entries {
             let place = item.get("cluster").map_or(&item.place, |node| &node.place).clone();
             if let Some(registry) = registry::read(item, inherited, around, &mut self.problems) {
                 read.push((registry, place));

@@ -60,6 +60,14 @@ fn registry(provider: &super::Provider, defs: &mut Map<String, Value>) -> Value 
     for (name, schema) in common["properties"].as_object().into_iter().flatten() {
         own["properties"][name] = schema.clone();
     }
+    if provider.name == mainstem_consul::PROVIDER {
+        let settings = own["properties"].clone();
+        own["properties"]["shards"] = json!({
+            "type": "array",
+            "description": "Parts of this Consul, each a registry of its own with these settings laid over the entry's.",
+            "items": { "type": "object", "properties": settings, "additionalProperties": false },
+        });
+    }
     own["properties"]["type"] = json!({"const": provider.name});
     own["title"] = provider.name.into();
     if let Some(required) = own["required"].as_array_mut() {

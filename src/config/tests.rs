@@ -210,6 +210,21 @@ colour: red
     "m.yaml:2:17: `conflictEvents.registry` is kubernetes/b, which is no Kubernetes registry",
     "add a registry of type kubernetes"
 )]
+#[case(
+    "cluster: a\nregistries:\n- { type: consul, cluster: b, shards: { datacenter: dc1 } }",
+    "m.yaml:3:39: a mapping where a list of shards belongs",
+    "write [{ datacenter: … }, …]"
+)]
+#[case(
+    "cluster: a\nregistries:\n- { type: consul, cluster: b, shards: [{ servicePort: 80 }] }",
+    "m.yaml:3:40: a shard that names no part of Consul",
+    "add one of datacenter, partition, consulNamespace, or a `cluster` of its own"
+)]
+#[case(
+    "cluster: a\nregistries:\n- { type: consul, cluster: b, shards: [{ datacenter: x }, { datacenter: x }] }",
+    "m.yaml:3:59: registry consul/b-x is there twice (first in line 3)",
+    "give one of them another `cluster`"
+)]
 #[case("cluster: a\npolicies: { name: p }", "m.yaml:2:11: a mapping where a list", "- name")]
 #[case(
     "cluster: a\npolicies: [{ name: p, hosts: [a.*.b] }]",
@@ -423,4 +438,36 @@ registries:
         assert!(lines.iter().any(|line| line.contains(expected)), "{expected}\n{error}");
     }
     assert!(error.contains("help: put the narrower one first"), "{error}");
+}
+
+#[test]
+fn the_shards_of_a_consul_are_registries_of_their_own() {
+    let yaml = "
+cluster: a
+registries:
+- type: consul
+  cluster: vms
+  address: http://consul:8500
+  servicePort: 80
+  shards:
+  - { datacenter: dc1 }
+  - { datacenter: dc2, cluster: vms-us, servicePort: 81, guard: { share: 90 } }
+  - { partition: team-a, consulNamespace: billing }
+";
+    let config = load(yaml, &[]).unwrap().config;
+    let shown = config.registries.iter().map(|registry| {
+        let AdapterConfig::Consul(consul) = &registry.adapter else { panic!("{registry:?}") };
+        (
+            registry.id.to_string(),
+            consul.service_port,
+            consul.max_queries,
+            registry.common.guard.share,
+        )
+    });
+    let expected = [
+        ("consul/vms-dc1".to_owned(), Some(80), Some(42), 50),
+        ("consul/vms-us".to_owned(), Some(81), Some(42), 90),
+        ("consul/vms-team-a-billing".to_owned(), Some(80), Some(42), 50),
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
 }

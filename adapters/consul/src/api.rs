@@ -70,7 +70,8 @@ pub enum Views {
 #[derive(Debug)]
 pub struct Api {
     client: Client,
-    datacenter: Option<String>,
+    /// Which part of Consul queries are about.
+    place: Vec<(&'static str, String)>,
     canary: String,
     consistency: Consistency,
     views: Views,
@@ -96,8 +97,8 @@ impl Api {
     ) -> Result<(Self, Present), ApiError> {
         let mut api = Self {
             client: Client::new(config, credentials, traffic)?,
-            datacenter: config.datacenter.clone(),
-            canary: config.canary.clone(),
+            place: config.place(),
+            canary: config.canary().to_owned(),
             consistency: config.consistency,
             views,
         };
@@ -218,7 +219,7 @@ impl Api {
     }
 
     fn query(&self, path: &[&str]) -> Query {
-        Query::new(path, self.datacenter.as_deref(), self.consistency)
+        Query::new(path, self.place.clone(), self.consistency)
     }
 
     fn no_canary(&self, path: &str) -> ApiError {

@@ -6,7 +6,7 @@ mod secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mainstem_model::{ClusterId, NamespaceName, NetworkId, Protocol, TimeSpan};
+use mainstem_model::{ClusterId, Hostname, NamespaceName, NetworkId, Protocol, TimeSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,12 @@ pub struct ConsulConfig {
     /// The datacenter to read. Default: the agent's own.
     #[serde(default)]
     pub datacenter: Option<String>,
+    /// The admin partition to read, of Consul Enterprise. Default: the token's own.
+    #[serde(default)]
+    pub partition: Option<String>,
+    /// The namespace to read, of Consul Enterprise. Default: the token's own.
+    #[serde(default)]
+    pub consul_namespace: Option<String>,
     /// The ACL token. Prefer `tokenFile`.
     #[serde(default)]
     pub token: Option<Secret>,
@@ -58,10 +64,12 @@ pub struct ConsulConfig {
     pub probe_timeout: TimeSpan,
     /// A service that a complete catalog always contains: where it is missing,
     /// the token lacks rights and the answer is no catalog. Empty switches the
-    /// check off.
-    #[serde(default = "default_canary")]
-    pub canary: String,
-    /// The host name of a service: `{service}` and `{datacenter}` are replaced.
+    /// check off. Default: `consul`; with `partition` or `consulNamespace` none, since
+    /// servers register in the default ones alone.
+    #[serde(default)]
+    pub canary: Option<String>,
+    /// The host name of a service: `{service}`, `{datacenter}`, and for Consul Enterprise
+    /// `{namespace}` and `{partition}` are replaced.
     /// Upper case becomes lower case, an underscore a hyphen.
     #[serde(default)]
     pub hostname: HostnameTemplate,
@@ -149,6 +157,8 @@ impl ConsulConfig {
             network: NetworkId::default(),
             address: default_address(),
             datacenter: None,
+            partition: None,
+            consul_namespace: None,
             token: None,
             token_file: None,
             tls: TlsConfig::default(),
@@ -157,7 +167,7 @@ impl ConsulConfig {
             max_queries: None,
             probe_interval: default_probe_interval(),
             probe_timeout: default_probe_timeout(),
-            canary: default_canary(),
+            canary: None,
             hostname: HostnameTemplate::default(),
             namespace: default_namespace(),
             service_port: None,
@@ -180,7 +190,46 @@ const MULTIPLEXED_QUERIES: usize = 20_000;
 /// The fewest queries that an adapter can do with.
 const FEWEST_QUERIES: usize = 8;
 
+/// What Consul calls the partition and namespace of whoever names none.
+const DEFAULT: &str = "default";
+
 impl ConsulConfig {
+    /// How many queries each of so many registries may have open at once over plain HTTP,
+    /// where all of one agent's share its limit of connections.
+    pub fn queries_each(registries: usize) -> usize {
+        (PLAIN_QUERIES / registries.max(1)).max(FEWEST_QUERIES)
+    }
+
+    /// The service that a complete catalog always contains, empty if none does.
+    pub(crate) fn canary(&self) -> &str {
+        let apart = [&self.partition, &self.consul_namespace].into_iter().flatten();
+        match &self.canary {
+            Some(canary) => canary,
+            None if apart.into_iter().any(|name| name != DEFAULT) => "",
+            None => "consul",
+        }
+    }
+
+    /// What every query of the catalog says: which part of Consul it is about.
+    pub(crate) fn place(&self) -> Vec<(&'static str, String)> {
+        let Self { datacenter, partition, consul_namespace, .. } = self;
+        let all = [("dc", datacenter), ("partition", partition), ("ns", consul_namespace)];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+    }
+
+    /// The host name of a service of the datacenter that answers.
+    pub(crate) fn hostname(&self, service: &str, datacenter: &str) -> Option<Hostname> {
+        let or_default = |name: &Option<String>| name.clone().unwrap_or_else(|| DEFAULT.to_owned());
+        self.hostname.hostname(
+            service,
+            &[
+                ("{datacenter}", datacenter),
+                ("{namespace}", &or_default(&self.consul_namespace)),
+                ("{partition}", &or_default(&self.partition)),
+            ],
+        )
+    }
+
     /// How many queries may be open at once.
     pub(crate) fn queries(&self, multiplexes: bool) -> usize {
         let default = if multiplexes { MULTIPLEXED_QUERIES } else { PLAIN_QUERIES };
@@ -207,10 +256,6 @@ fn default_probe_interval() -> TimeSpan {
 
 fn default_probe_timeout() -> TimeSpan {
     TimeSpan::from_secs(4)
-}
-
-fn default_canary() -> String {
-    "consul".to_owned()
 }
 
 fn default_namespace() -> NamespaceName {
@@ -240,7 +285,7 @@ mod tests {
     fn every_field_reads_as_documented() {
         let read: ConsulConfig = serde_json::from_value(json!({
             "cluster": "vm-eu", "network": "vpc", "address": "https://consul:8501",
-            "datacenter": "dc1", "token": "t", "tokenFile": "/run/token",
+            "datacenter": "dc1", "partition": "team-a", "consulNamespace": "billing", "token": "t", "tokenFile": "/run/token",
             "tls": {"ca": "ca.pem", "cert": "c.pem", "key": "k.pem",
                     "serverName": "server.dc1.consul", "insecureSkipVerify": true},
             "consistency": "stale", "wait": "1m", "maxQueries": 32,
@@ -256,6 +301,8 @@ mod tests {
             network: "vpc".into(),
             address: "https://consul:8501".to_owned(),
             datacenter: Some("dc1".to_owned()),
+            partition: Some("team-a".to_owned()),
+            consul_namespace: Some("billing".to_owned()),
             token: Some(Secret::from("t")),
             token_file: Some("/run/token".into()),
             tls: TlsConfig {
@@ -270,7 +317,7 @@ mod tests {
             max_queries: Some(32),
             probe_interval: TimeSpan::from_secs(1),
             probe_timeout: TimeSpan::from_millis(500),
-            canary: String::new(),
+            canary: Some(String::new()),
             hostname: "{service}.shop.svc.cluster.local".parse().unwrap(),
             namespace: "vms".into(),
             service_port: Some(80),

@@ -85,7 +85,7 @@ fn free_key(
     taken: &BTreeMap<ServiceKey, &str>,
 ) -> Result<ServiceKey, String> {
     let config = context.config;
-    let hostname = config.hostname.hostname(name, context.datacenter).ok_or_else(|| {
+    let hostname = config.hostname(name, context.datacenter).ok_or_else(|| {
         format!(
             "by the template {} it has no DNS name: rename the service or exclude it",
             config.hostname

@@ -28,7 +28,7 @@ const MAX_ERROR_TEXT: usize = 200;
 #[derive(Clone, Debug)]
 pub(super) struct Query {
     path: Vec<String>,
-    datacenter: Option<String>,
+    place: Vec<(&'static str, String)>,
     consistency: Consistency,
     filter: Option<&'static str>,
     index: CatalogIndex,
@@ -37,10 +37,14 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub(super) fn new(path: &[&str], datacenter: Option<&str>, consistency: Consistency) -> Self {
+    pub(super) fn new(
+        path: &[&str],
+        place: Vec<(&'static str, String)>,
+        consistency: Consistency,
+    ) -> Self {
         Self {
             path: path.iter().map(|part| (*part).to_owned()).collect(),
-            datacenter: datacenter.map(str::to_owned),
+            place,
             consistency,
             filter: None,
             index: CatalogIndex::START,
@@ -78,7 +82,7 @@ impl Query {
         }
         {
             let mut pairs = url.query_pairs_mut();
-            pairs.extend_pairs(self.datacenter.iter().map(|dc| ("dc", dc)));
+            pairs.extend_pairs(&self.place);
             pairs.extend_pairs(self.filter.iter().map(|filter| ("filter", filter)));
             match self.consistency {
                 Consistency::Default => {}
@@ -339,18 +343,26 @@ mod tests {
     #[test]
     fn a_query_carries_what_it_asks() {
         let base = Url::parse("http://consul:8500").unwrap();
-        let query = Query::new(&["health", "service", "a b/c"], Some("dc1"), Consistency::Stale);
+        let place = ConsulConfig {
+            datacenter: Some("dc1".to_owned()),
+            partition: Some("a b".to_owned()),
+            consul_namespace: Some("billing".to_owned()),
+            ..ConsulConfig::new("a")
+        };
+        let query = Query::new(&["health", "service", "a b/c"], place.place(), Consistency::Stale);
         let wait = Duration::from_secs(300);
         assert_eq!(
             query.url(&base, wait).as_str(),
-            "http://consul:8500/v1/health/service/a%20b%2Fc?dc=dc1&stale"
+            "http://consul:8500/v1/health/service/a%20b%2Fc?dc=dc1&partition=a+b&ns=billing&stale"
         );
         let query = query.filter("Node == \"\"").after(CatalogIndex::new(7).unwrap());
         assert_eq!(
             query.url(&base, wait).query(),
-            Some("dc=dc1&filter=Node+%3D%3D+%22%22&stale&index=7&wait=300000ms")
+            Some(
+                "dc=dc1&partition=a+b&ns=billing&filter=Node+%3D%3D+%22%22&stale&index=7&wait=300000ms"
+            )
         );
-        let plain = Query::new(&["status", "leader"], None, Consistency::Default);
+        let plain = Query::new(&["status", "leader"], Vec::new(), Consistency::Default);
         assert_eq!(plain.url(&base, wait).as_str(), "http://consul:8500/v1/status/leader");
     }
 

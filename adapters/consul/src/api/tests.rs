@@ -107,7 +107,7 @@ async fn a_list_without_its_canary_is_an_error() {
         .respond_with(ResponseTemplate::new(200).set_body_json("10.0.0.1:8300"))
         .mount(&server)
         .await;
-    let api = connect(&server, |config| config.canary.clear()).await.unwrap();
+    let api = connect(&server, |config| config.canary = Some(String::new())).await.unwrap();
     let list = api.services(CatalogIndex::START, Ask::Any).await.unwrap();
     assert_eq!(list.value.into_keys().collect::<Vec<_>>(), ["web"]);
 }

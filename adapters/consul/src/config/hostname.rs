@@ -9,9 +9,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const SERVICE: &str = "{service}";
-const DATACENTER: &str = "{datacenter}";
 
-/// A host name in which `{service}` and `{datacenter}` are to be replaced.
+/// What else is replaced.
+const PLACES: [&str; 3] = ["datacenter", "namespace", "partition"];
+
+/// A host name in which `{service}` and where it is registered are to be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostnameTemplate(String);
 
@@ -23,7 +25,7 @@ pub enum HostnameTemplateError {
     NoService(String),
     /// A placeholder that nothing replaces.
     #[error(
-        "hostname template {template:?} has the placeholder {{{name}}}; known are {{service}} and {{datacenter}}"
+        "hostname template {template:?} has the placeholder {{{name}}}; known are {{service}}, {{datacenter}}, {{namespace}} and {{partition}}"
     )]
     Placeholder {
         /// The template.
@@ -35,15 +37,16 @@ pub enum HostnameTemplateError {
 
 impl Default for HostnameTemplate {
     fn default() -> Self {
-        Self(format!("{SERVICE}.service.{DATACENTER}.consul"))
+        Self("{service}.service.{datacenter}.consul".to_owned())
     }
 }
 
 impl HostnameTemplate {
-    /// The host name of a service: lower case, underscores as hyphens. `None`
-    /// where that is no DNS name.
-    pub fn hostname(&self, service: &str, datacenter: &str) -> Option<Hostname> {
-        let name = self.0.replace(SERVICE, service).replace(DATACENTER, datacenter);
+    /// The host name of a service, with these placeholders replaced: lower case,
+    /// underscores as hyphens. `None` where that is no DNS name.
+    pub fn hostname(&self, service: &str, places: &[(&str, &str)]) -> Option<Hostname> {
+        let replaced = |name: String, (place, value): &(&str, &str)| name.replace(place, value);
+        let name = places.iter().fold(self.0.replace(SERVICE, service), replaced);
         let name = name.to_lowercase().replace('_', "-");
         let name = name.trim_end_matches('.');
         is_dns_name(name).then(|| Hostname::from(name))
@@ -75,7 +78,7 @@ impl FromStr for HostnameTemplate {
         let mut rest = template;
         while let Some((_, after)) = rest.split_once('{') {
             let name = after.split_once('}').map_or(after, |(name, _)| name);
-            if !["service", "datacenter"].contains(&name) {
+            if name != "service" && !PLACES.contains(&name) {
                 let (template, name) = (template.to_owned(), name.to_owned());
                 return Err(HostnameTemplateError::Placeholder { template, name });
             }
@@ -124,6 +127,11 @@ mod tests {
     #[rstest]
     #[case("{service}.service.{datacenter}.consul", "web", Some("web.service.dc1.consul"))]
     #[case("{service}.shop.svc.cluster.local", "Web_API", Some("web-api.shop.svc.cluster.local"))]
+    #[case(
+        "{service}.service.{namespace}.ns.{partition}.ap.{datacenter}.dc.consul",
+        "web",
+        Some("web.service.billing.ns.a.ap.dc1.dc.consul")
+    )]
     #[case("{service}.", "a.b", Some("a.b"))]
     #[case("{service}.x", "web app", None)]
     #[case("{service}.x", "-web", None)]
@@ -134,14 +142,15 @@ mod tests {
         #[case] service: &str,
         #[case] expected: Option<&str>,
     ) {
-        assert_eq!(template.hostname(service, "DC1"), expected.map(Hostname::from));
+        let places = [("{datacenter}", "DC1"), ("{namespace}", "billing"), ("{partition}", "a")];
+        assert_eq!(template.hostname(service, &places), expected.map(Hostname::from));
     }
 
     #[test]
     fn a_name_that_dns_cannot_carry_is_none() {
         let template = HostnameTemplate::default();
-        assert_eq!(template.hostname(&"a".repeat(64), "dc1"), None);
-        assert_eq!(template.hostname(&vec!["abcdefg"; 40].join("."), "dc1"), None);
+        assert_eq!(template.hostname(&"a".repeat(64), &[]), None);
+        assert_eq!(template.hostname(&vec!["abcdefg"; 40].join("."), &[]), None);
     }
 
     #[rstest]
