@@ -17,6 +17,7 @@ use mainstem_proto::istio::{RESOURCE, Resource, SERVICE_ENTRIES, ServiceEntry};
 use mainstem_test_support::{Scratch, TIMEOUT, eventually};
 use pretty_assertions::assert_eq;
 use prost::Message;
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -117,14 +118,19 @@ fn file_registry(name: &str, files: &Scratch) -> Value {
     json!({ "type": "file", "cluster": name, "path": files.path(), "rescan": "100ms", "guard": { "mode": "off" } })
 }
 
+#[rstest]
+#[case::delta("delta")]
+#[case::sotw("sotw")]
 #[tokio::test(flavor = "multi_thread")]
-async fn control_planes_that_import_each_other_have_all_endpoints_once_and_none_for_ever() {
+async fn control_planes_that_import_each_other_have_all_endpoints_once_and_none_for_ever(
+    #[case] protocol: &str,
+) {
     let (east, west) = (Site::start("east").await, Site::start("west").await);
     east.put(ORDERS, &["10.1.0.1"], &[]);
     east.put(BOOKS, &["10.1.0.2"], &[]);
     west.put(ORDERS, &["10.2.0.1"], &[]);
-    east.import(&west, &json!({}));
-    west.import(&east, &json!({}));
+    east.import(&west, &json!({ "protocol": protocol }));
+    west.import(&east, &json!({ "protocol": protocol }));
 
     let from_east = via("east", ORDERS);
     let from_west = via("west", ORDERS);

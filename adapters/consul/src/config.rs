@@ -350,7 +350,7 @@ mod tests {
         let error = |value| serde_json::from_value::<ConsulConfig>(value).unwrap_err().to_string();
         assert!(error(json!({"cluster": "a", "tokn": ""})).contains("unknown field `tokn`"));
         assert!(error(json!({"cluster": "a", "hostname": "{name}.x"})).contains(
-            "\"{name}.x\" has the placeholder {name}; known are {service} and {datacenter}"
+            "\"{name}.x\" has the placeholder {name}; known are {service}, {datacenter}, {namespace} and {partition}"
         ));
         assert!(error(json!({"cluster": "a", "hostname": "x"})).contains("lacks {service}"));
     }

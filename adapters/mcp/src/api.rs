@@ -1,19 +1,22 @@
 //! The stream to the source: how it is opened, and what is said on it.
+//!
+//! Answers have one form, that of incremental ADS; [`sotw`] makes it of complete sets.
+
+mod delta;
+mod sotw;
 
 use std::collections::HashMap;
 
 use mainstem_proto::envoy::config::core::v3::Node;
-use mainstem_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use mainstem_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
-};
+use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use mainstem_proto::google::protobuf::{Struct, Value, value};
-use tokio::sync::mpsc;
+use mainstem_proto::google::rpc::Status;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Streaming};
 
 use crate::McpConfig;
+use crate::config::Protocol;
 use crate::convert::Kind;
 use crate::credentials::{Credentials, CredentialsError};
 
@@ -33,17 +36,27 @@ pub(crate) enum McpError {
     Silent { address: String },
     #[error("following {address}")]
     Stream { address: String, source: Box<tonic::Status> },
+    #[error("{address} does not speak {spoken}; set protocol: {other}")]
+    Unspoken { address: String, spoken: &'static str, other: &'static str },
     #[error("{address} ended the stream")]
     Ended { address: String },
     #[error("{address} has not answered for every kind in time")]
     Incomplete { address: String },
 }
 
+/// What is held of a kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    /// Each object's version, by name.
+    pub versions: HashMap<String, String>,
+    /// The version of the newest complete set that was taken.
+    pub version: String,
+}
+
 /// An open stream.
-pub(crate) struct Stream {
-    address: String,
-    requests: mpsc::UnboundedSender<DeltaDiscoveryRequest>,
-    answers: Streaming<DeltaDiscoveryResponse>,
+pub(crate) enum Stream {
+    Delta(delta::Delta),
+    Sotw(sotw::Sotw),
 }
 
 impl Stream {
@@ -51,7 +64,7 @@ impl Stream {
     pub(crate) async fn open(
         config: &McpConfig,
         credentials: &Credentials,
-        held: impl Fn(Kind) -> HashMap<String, String>,
+        held: impl Fn(Kind) -> Held,
     ) -> Result<Self, McpError> {
         let address = config.address.clone();
         let opening = Self::opened(config, credentials, held);
@@ -62,53 +75,96 @@ impl Stream {
     async fn opened(
         config: &McpConfig,
         credentials: &Credentials,
-        held: impl Fn(Kind) -> HashMap<String, String>,
+        held: impl Fn(Kind) -> Held,
     ) -> Result<Self, McpError> {
         let address = config.address.clone();
         let channel = endpoint(config, credentials)?.connect().await;
-        let channel: Channel =
-            channel.map_err(|source| McpError::Connect { address: address.clone(), source })?;
-        let (requests, outgoing) = mpsc::unbounded_channel();
-        for kind in Kind::ALL {
-            let _ = requests.send(subscribe(&config.node, kind, held(kind)));
-        }
-        let mut request = Request::new(UnboundedReceiverStream::new(outgoing));
-        if let Some(header) = credentials.header()? {
-            request.metadata_mut().insert("authorization", header);
-        }
-        let mut client = AggregatedDiscoveryServiceClient::new(channel)
-            .max_decoding_message_size(LARGEST_ANSWER);
-        match client.delta_aggregated_resources(request).await {
-            Ok(answers) => Ok(Self { address, requests, answers: answers.into_inner() }),
-            Err(status) => Err(McpError::Stream { address, source: Box::new(status) }),
+        let channel = channel.map_err(|source| McpError::Connect { address, source })?;
+        let door = Door { config, credentials, channel };
+        match config.protocol {
+            Protocol::Delta => delta::Delta::open(door, held).await.map(Self::Delta),
+            Protocol::Sotw => sotw::Sotw::open(door, held).await.map(Self::Sotw),
         }
     }
 
     /// The next answer.
     pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, McpError> {
-        let address = || self.address.clone();
-        match self.answers.message().await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(McpError::Ended { address: address() }),
-            Err(status) => Err(McpError::Stream { address: address(), source: Box::new(status) }),
+        match self {
+            Self::Delta(stream) => stream.next().await,
+            Self::Sotw(stream) => stream.next().await,
         }
     }
 
-    /// Accepts an answer, or refuses it with a reason that names the culprits.
-    pub(crate) fn reply(&self, answer: &DeltaDiscoveryResponse, refusal: Option<String>) {
-        let error_detail = refusal.map(|message| mainstem_proto::google::rpc::Status {
+    /// Accepts an answer, or refuses a difference with a reason that names the culprits.
+    pub(crate) fn reply(&mut self, answer: &DeltaDiscoveryResponse, refusal: Option<String>) {
+        let error = refusal.map(|message| Status {
             // INVALID_ARGUMENT
             code: 3,
             message,
             details: Vec::new(),
         });
-        // A stream that has ended shows when it is read.
-        let _ = self.requests.send(DeltaDiscoveryRequest {
-            type_url: answer.type_url.clone(),
-            response_nonce: answer.nonce.clone(),
-            error_detail,
-            ..DeltaDiscoveryRequest::default()
-        });
+        match self {
+            Self::Delta(stream) => stream.reply(answer, error),
+            Self::Sotw(stream) => stream.accept(answer),
+        }
+    }
+
+    /// The version of the newest complete set of the kind that was taken.
+    pub(crate) fn version(&self, kind: Kind) -> String {
+        match self {
+            Self::Delta(_) => String::new(),
+            Self::Sotw(stream) => stream.version(kind),
+        }
+    }
+}
+
+/// A connection on which a stream is opened.
+struct Door<'a> {
+    config: &'a McpConfig,
+    credentials: &'a Credentials,
+    channel: Channel,
+}
+
+impl Door<'_> {
+    /// The requests of a stream, for who has the credentials.
+    fn requests<T>(
+        &self,
+        outgoing: tokio::sync::mpsc::UnboundedReceiver<T>,
+    ) -> Result<Request<UnboundedReceiverStream<T>>, McpError> {
+        let mut request = Request::new(UnboundedReceiverStream::new(outgoing));
+        if let Some(header) = self.credentials.header()? {
+            request.metadata_mut().insert("authorization", header);
+        }
+        Ok(request)
+    }
+
+    fn node(&self) -> Node {
+        let api = Value { kind: Some(value::Kind::StringValue("api".to_owned())) };
+        let metadata = Struct { fields: [("GENERATOR".to_owned(), api)].into() };
+        Node { id: self.config.node.clone(), metadata: Some(metadata), ..Node::default() }
+    }
+
+    /// Why no stream was opened.
+    fn refused(&self, status: tonic::Status) -> McpError {
+        let address = self.config.address.clone();
+        if status.code() == tonic::Code::Unimplemented {
+            let (spoken, other) = match self.config.protocol {
+                Protocol::Delta => ("incremental ADS", "sotw"),
+                Protocol::Sotw => ("state-of-the-world ADS", "delta"),
+            };
+            return McpError::Unspoken { address, spoken, other };
+        }
+        McpError::Stream { address, source: Box::new(status) }
+    }
+}
+
+/// An answer, or why there is none.
+fn received<T>(address: &str, answer: Result<Option<T>, tonic::Status>) -> Result<T, McpError> {
+    let address = || address.to_owned();
+    match answer {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(McpError::Ended { address: address() }),
+        Err(status) => Err(McpError::Stream { address: address(), source: Box::new(status) }),
     }
 }
 
@@ -142,16 +198,5 @@ fn tls(config: &McpConfig, credentials: &Credentials) -> ClientTlsConfig {
     match &config.tls.server_name {
         Some(name) => tls.domain_name(name),
         None => tls,
-    }
-}
-
-fn subscribe(node: &str, kind: Kind, held: HashMap<String, String>) -> DeltaDiscoveryRequest {
-    let api = Value { kind: Some(value::Kind::StringValue("api".to_owned())) };
-    let metadata = Struct { fields: [("GENERATOR".to_owned(), api)].into() };
-    DeltaDiscoveryRequest {
-        node: Some(Node { id: node.to_owned(), metadata: Some(metadata), ..Node::default() }),
-        type_url: kind.type_url().to_owned(),
-        initial_resource_versions: held.into_iter().collect(),
-        ..DeltaDiscoveryRequest::default()
     }
 }

@@ -15,6 +15,9 @@ pub struct McpConfig {
     pub cluster: ClusterId,
     /// The source: `http://HOST:PORT` or `https://HOST:PORT`.
     pub address: String,
+    /// How it is followed. Default: `delta`.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The network of endpoints and workloads that name none. Default: none.
     #[serde(default)]
     pub network: NetworkId,
@@ -70,12 +73,24 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
 }
 
+/// The variants of xDS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Incremental: only changes come.
+    #[default]
+    Delta,
+    /// State of the world: every answer is the complete set of its kind.
+    Sotw,
+}
+
 impl McpConfig {
     /// The configuration of `cluster` at `address`, everything else as by default.
     pub fn new(cluster: impl Into<ClusterId>, address: impl Into<String>) -> Self {
         Self {
             cluster: cluster.into(),
             address: address.into(),
+            protocol: Protocol::default(),
             network: NetworkId::default(),
             locality: String::new(),
             trust_domain: default_trust_domain(),

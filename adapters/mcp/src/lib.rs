@@ -2,7 +2,7 @@
 //! WorkloadEntries from an MCP-over-xDS source.
 //!
 //! ```text
-//!  config, credentials ─▶ api ─── delta ADS ───▶ source   how to ask
+//!  config, credentials ─▶ api ── delta or SotW ADS ──▶ source   how to ask
 //!                          ▲
 //!  watch ──────────────────┘                              when: connect, ACK, reconnect
 //!    │ answers
@@ -13,17 +13,17 @@
 //!  UpdateSender
 //! ```
 //!
-//! Follows each kind by incremental ADS as a node with the metadata
+//! Follows each kind by incremental or state-of-the-world ADS as a node with the metadata
 //! `GENERATOR: api`. A new stream names the versions that are held, so only what
-//! changed since comes again.
+//! changed since comes again. A complete set is told as what differs from the one before.
 //!
 //! Invariants:
 //! - A lost stream removes nothing. An object goes when the source names it as
-//!   removed.
+//!   removed, or when a complete set lacks it in which every object has a name.
 //! - The registry is live only when every kind has been answered on the present
 //!   stream and the answers have settled, since a source may split them.
-//! - A malformed object rejects itself: its last good form stays, the answer is
-//!   refused by a NACK that names it, and its neighbours are taken.
+//! - A malformed object rejects itself: its last good form stays, and its neighbours
+//!   are taken. An incremental answer is refused by a NACK that names it.
 //! - What another Mainstem exports keeps its origins, and nothing that this control
 //!   plane exported itself comes back.
 //! - Silence is noticed within seconds, by HTTP/2 pings.
@@ -42,7 +42,7 @@ use std::pin::Pin;
 use mainstem_model::RegistryId;
 use mainstem_registry::{Adapter, UpdateSender};
 
-pub use config::{McpConfig, TlsConfig};
+pub use config::{McpConfig, Protocol, TlsConfig};
 
 /// The provider's name: registries are `mcp/CLUSTER`.
 pub const PROVIDER: &str = "mcp";

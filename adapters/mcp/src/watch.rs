@@ -1,6 +1,6 @@
 //! When to connect, when answers are complete, and when to begin anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mainstem_model::{Condition, Locality, RegistryUpdate};
@@ -9,7 +9,7 @@ use mainstem_registry::{Backoff, UpdateSender};
 use tokio::time::{Instant, sleep_until};
 
 use crate::McpConfig;
-use crate::api::{McpError, Stream};
+use crate::api::{Held, McpError, Stream};
 use crate::convert::Kind;
 use crate::credentials::Credentials;
 use crate::handed_on::Excluded;
@@ -28,7 +28,8 @@ pub(crate) async fn run(config: McpConfig, updates: UpdateSender) {
         trust_domain: config.trust_domain.as_str().into(),
     };
     let excluded = Excluded::new(config.exclude.iter().chain([&config.home]));
-    let mut course = Course { store: Store::new(around, excluded), synced: false, config, updates };
+    let store = Store::new(around, excluded);
+    let mut course = Course { store, synced: false, sets: BTreeMap::new(), config, updates };
     let mut backoff = Backoff::default();
     loop {
         match course.follow(&mut backoff).await {
@@ -50,18 +51,26 @@ struct Course {
     store: Store,
     /// Whether a complete state was ever said.
     synced: bool,
+    /// The versions of the complete sets that were taken.
+    sets: BTreeMap<Kind, String>,
 }
 
 impl Course {
     /// Follows one stream to its end.
     async fn follow(&mut self, backoff: &mut Backoff) -> Result<Renewed, McpError> {
         let credentials = Credentials::read(&self.config).await?;
-        let store = &self.store;
-        let mut stream =
-            Stream::open(&self.config, &credentials, |kind| store.versions(kind)).await?;
+        let held = |kind| Held {
+            versions: self.store.versions(kind),
+            version: self.sets.get(&kind).cloned().unwrap_or_default(),
+        };
+        let mut stream = Stream::open(&self.config, &credentials, held).await?;
         // A source is silent about a kind of which everything held is current.
-        let unheld = Kind::ALL.into_iter().filter(|kind| self.store.versions(*kind).is_empty());
-        let mut missing: BTreeSet<Kind> = unheld.collect();
+        let held = |kind: &Kind| {
+            !self.store.versions(*kind).is_empty()
+                || self.sets.get(kind).is_some_and(|version| !version.is_empty())
+        };
+        let mut missing: BTreeSet<Kind> =
+            Kind::ALL.into_iter().filter(|kind| !held(kind)).collect();
         let mut live = false;
         let opened = Instant::now();
         let mut quiet_at = opened + self.config.settle.duration();
@@ -76,6 +85,7 @@ impl Course {
                     let Some(kind) = Kind::of(&answer.type_url) else { continue };
                     let refusal = self.store.take(kind, &answer);
                     stream.reply(&answer, refusal);
+                    self.sets.insert(kind, stream.version(kind));
                     missing.remove(&kind);
                     self.say_changes();
                 }

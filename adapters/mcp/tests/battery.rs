@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstem_mcp::convert::Kind;
-use mainstem_mcp::{McpAdapter, McpConfig};
+use mainstem_mcp::{McpAdapter, McpConfig, Protocol};
 use mainstem_model::{ObjectRef, RegistryId, ServiceKey};
 use mainstem_proto::google::protobuf::Any;
 use mainstem_proto::istio::{Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
@@ -21,11 +21,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 struct Source {
     source: StaticSource,
     proxy: FaultProxy,
+    protocol: Protocol,
     _serving: DropGuard,
 }
 
 impl Source {
-    async fn start() -> Self {
+    async fn start(protocol: Protocol) -> Self {
         let source = StaticSource::new();
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let proxy = FaultProxy::start(listener.address().unwrap());
@@ -33,7 +34,7 @@ impl Source {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
-        Self { source, proxy, _serving: shutdown.drop_guard() }
+        Self { source, proxy, protocol, _serving: shutdown.drop_guard() }
     }
 
     fn set(&self, name: &str, entry: &ServiceEntry) {
@@ -79,7 +80,9 @@ impl Fixture for Source {
     }
 
     fn adapter(&self) -> Box<dyn Adapter> {
-        Box::new(McpAdapter::new(McpConfig::new("upstream", self.proxy.http_url())))
+        let protocol = self.protocol;
+        let config = McpConfig { protocol, ..McpConfig::new("upstream", self.proxy.http_url()) };
+        Box::new(McpAdapter::new(config))
     }
 
     fn key(&self, name: &str) -> ServiceKey {
@@ -132,4 +135,12 @@ impl Fixture for Source {
     }
 }
 
-mainstem_test_support::adapter_battery!(Source::start().await);
+mod delta {
+    use super::*;
+    mainstem_test_support::adapter_battery!(Source::start(Protocol::Delta).await);
+}
+
+mod sotw {
+    use super::*;
+    mainstem_test_support::adapter_battery!(Source::start(Protocol::Sotw).await);
+}
