@@ -95,7 +95,7 @@ struct Wake {
     changed: AtomicBool,
     /// Whether there is something that the view has not looked at.
     unseen: AtomicBool,
-    /// When the first change became known that the stream has not seen.
+    /// When the first change was said that the stream has not seen.
     since: Mutex<Option<Instant>>,
 }
 
@@ -224,7 +224,7 @@ impl Source {
     }
 
     fn update(&self) {
-        let at = Instant::now();
+        let at = self.shared.snapshots.since();
         let snapshot: Arc<Snapshot> = self.shared.snapshots.load();
         let told = self.shared.scopes.update(&snapshot);
         let wakes = self.shared.wakes.lock();

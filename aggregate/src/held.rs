@@ -49,7 +49,7 @@ impl Default for Held {
 impl Held {
     /// Applies a batch and marks what it changed. `batch.removed` is the caller's.
     pub(crate) fn apply(&mut self, batch: Batch, dirty: &mut Dirty) {
-        let Batch { removed: _, replace, values, rejected, condition } = batch;
+        let Batch { removed: _, replace, values, rejected, condition, since: _ } = batch;
         // First of all: whether an object is rejected after the batch decides
         // what the batch may take away.
         let (replace, replaced) = replace.unzip();

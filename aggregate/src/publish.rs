@@ -1,6 +1,7 @@
 //! One pointer that readers follow.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use mainstem_model::{Generation, Snapshot};
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 
 /// A pointer to the newest snapshot: the end that publishes and the one that reads.
 pub fn channel(first: Arc<Snapshot>) -> (SnapshotPublisher, Snapshots) {
-    let (generations, newest) = watch::channel(first.generation());
+    let (generations, newest) = watch::channel((first.generation(), Instant::now()));
     let current = Arc::new(ArcSwap::new(first));
     (SnapshotPublisher { current: current.clone(), generations }, Snapshots { current, newest })
 }
@@ -17,15 +18,16 @@ pub fn channel(first: Arc<Snapshot>) -> (SnapshotPublisher, Snapshots) {
 #[derive(Debug)]
 pub struct SnapshotPublisher {
     current: Arc<ArcSwap<Snapshot>>,
-    generations: watch::Sender<Generation>,
+    generations: watch::Sender<(Generation, Instant)>,
 }
 
 impl SnapshotPublisher {
-    /// Swaps the pointer, then wakes those who wait.
-    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+    /// Swaps the pointer, then wakes those who wait; `since` is when the first of what
+    /// is new in it was said.
+    pub fn publish(&self, snapshot: Arc<Snapshot>, since: Instant) {
         let generation = snapshot.generation();
         self.current.store(snapshot);
-        self.generations.send_replace(generation);
+        self.generations.send_replace((generation, since));
     }
 }
 
@@ -34,7 +36,7 @@ impl SnapshotPublisher {
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     current: Arc<ArcSwap<Snapshot>>,
-    newest: watch::Receiver<Generation>,
+    newest: watch::Receiver<(Generation, Instant)>,
 }
 
 /// The aggregate has ended: there will be no further snapshot.
@@ -48,10 +50,16 @@ impl Snapshots {
         self.current.load_full()
     }
 
+    /// When the first of what is new in the newest snapshot was said by a registry, or
+    /// else decided.
+    pub fn since(&self) -> Instant {
+        self.newest.borrow().1
+    }
+
     /// Waits for a snapshot newer than the last one waited for. Safe to cancel.
     pub async fn changed(&mut self) -> Result<Generation, NoMoreSnapshots> {
         self.newest.changed().await.map_err(|_| NoMoreSnapshots)?;
-        Ok(*self.newest.borrow_and_update())
+        Ok(self.newest.borrow_and_update().0)
     }
 
     /// Waits until `fits` holds for the newest snapshot, and returns that one.
@@ -82,10 +90,11 @@ mod tests {
         let idle = snapshots.clone();
         let second = Arc::new(first.edit().finish());
         let third = Arc::new(second.edit().finish());
-        publisher.publish(second.clone());
-        publisher.publish(third);
+        let since = Instant::now();
+        publisher.publish(second.clone(), since);
+        publisher.publish(third, since);
         assert_eq!(snapshots.changed().await, Ok(2));
-        assert_eq!(snapshots.load().generation(), 2);
+        assert_eq!((snapshots.load().generation(), snapshots.since()), (2, since));
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
         drop(publisher);
         assert_eq!(snapshots.changed().await, Err(NoMoreSnapshots));

@@ -166,6 +166,8 @@ type Found = (RegistryId, Result<Option<Restored>, Refused>);
 struct Loop {
     aggregate: Aggregate,
     pending: Pending,
+    /// When the first of what is pending was said or decided.
+    since: Option<Instant>,
     schedule: Schedule,
     publisher: Outlet,
     /// Decisions made here, by number, that the control state may not have yet.
@@ -184,6 +186,7 @@ impl Loop {
         let mut state = Self {
             aggregate: Aggregate::default(),
             pending: Pending::default(),
+            since: None,
             schedule: Schedule::new(now),
             publisher,
             proposed: VecDeque::new(),
@@ -258,7 +261,11 @@ impl Loop {
         if batch.replace.is_some() || !batch.values.is_empty() {
             self.saver.changed(&registry, now);
         }
+        let said = batch.since.unwrap_or(now);
         let heard = self.aggregate.receive(registry.clone(), batch, self.clock.at(now));
+        if !heard.dirty.is_empty() {
+            self.news(said);
+        }
         self.add(heard.dirty, now);
         self.decide(heard.decisions, now);
         self.note_freshness(&registry, now);
@@ -353,7 +360,15 @@ impl Loop {
         saved.into_iter().for_each(|saved| self.note_saved(saved, now));
     }
 
+    /// Something was said or decided at that time.
+    fn news(&mut self, at: Instant) {
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+    }
+
     fn add(&mut self, dirty: Dirty, now: Instant) {
+        if !dirty.is_empty() {
+            self.news(now);
+        }
         if dirty.settles() {
             self.schedule.unsettled(&self.aggregate.config().debounce, now);
         }
@@ -395,11 +410,15 @@ impl Loop {
         };
         if let Some(publication) = self.aggregate.publish(&dirty) {
             let Publication { before, snapshot, merged } = publication;
-            self.publisher.snapshots.publish(snapshot.clone());
+            let since = self.since.unwrap_or(now).into_std();
+            self.publisher.snapshots.publish(snapshot.clone(), since);
             for key in &merged {
                 let (before, after) = (before.conflicts_of(key), snapshot.conflicts_of(key));
                 self.publisher.conflicts.note(before, after, self.clock.at(now));
             }
+        }
+        if self.pending.settling.is_empty() {
+            self.since = None;
         }
         self.schedule.published(due, &self.aggregate.config().debounce, now);
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mainstem_model::{Condition, Key, ObjectRef, RegistryId, RegistryUpdate, Rejected, Value};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::export::{Export, ExportSettings, Stage};
 
@@ -78,6 +79,8 @@ pub struct Batch {
     pub rejected: BTreeMap<ObjectRef, Option<Rejected>>,
     /// The latest condition.
     pub condition: Option<Condition>,
+    /// When the first of it was said.
+    pub since: Option<Instant>,
 }
 
 impl Batch {
@@ -215,6 +218,7 @@ impl UpdateSender {
             return;
         }
         for update in updates {
+            mailbox.pending.since.get_or_insert_with(Instant::now);
             mailbox.pending.merge(update);
         }
         drop(mailboxes);

@@ -129,7 +129,7 @@ pub struct ResourceFailure {
 pub struct Changes {
     /// Names per type; a type occurs once.
     pub names: Vec<(TypeUrl, Arc<[Name]>)>,
-    /// When the earliest of the changes became known, for measuring how long it
+    /// When the earliest of the changes was made, for measuring how long it
     /// takes to reach clients.
     pub since: Option<Instant>,
 }

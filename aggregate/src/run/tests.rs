@@ -142,6 +142,25 @@ async fn endpoints_are_published_at_once_and_a_service_after_quiet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_snapshot_knows_since_when_the_first_of_its_news_was_said() {
+    let running = Running::of(&["kubernetes/home"]).await;
+    let sender = running.live("kubernetes/home").await;
+    pass(200 * MS).await;
+    let service = |port| Value::Service(Arc::new(service("kubernetes/home", WEB, &[port])));
+    let said = Instant::now();
+    sender.put(service("81 http"));
+    pass(5 * MS).await;
+    sender.put(service("82 http"));
+    pass(100 * MS).await;
+    assert_eq!(running.published.snapshots.since(), said.into_std());
+    // What is said later has its own time.
+    let said = Instant::now();
+    sender.put(service("83 http"));
+    pass(100 * MS).await;
+    assert_eq!(running.published.snapshots.since(), said.into_std());
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_any_quiet_services_wait_no_longer_than_the_longest() {
     let running = Running::of(&["kubernetes/home"]).await;
     let home = running.live("kubernetes/home").await;
