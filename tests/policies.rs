@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{Mainstem, Sidecar, Workload, World, throughout};
-use mainstem_test_support::{Kubernetes, TIMEOUT, eventually};
+use mainstem_test_support::{Kubernetes, Scratch, TIMEOUT, eventually};
 use pretty_assertions::assert_eq;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -187,6 +187,35 @@ async fn a_registry_gives_what_its_rules_say_under_the_names_that_they_say() {
     assert_eq!(client.refused().await, []);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_drains_over_a_time_and_gets_its_traffic_back() {
+    // Both on one tier: all three endpoints alike.
+    let sharing = json!({ "failover": { "kubernetes/home": 0, "consul/dc1": 0 } });
+    let orders = Orders::shared_by(sharing.clone()).await;
+    orders.until_answered_by(&["pod-1", "vm-1", "vm-2"]).await;
+    let keys = Scratch::new("keys");
+    let token = keys.write("token", "a-token-of-enough-length\n");
+    let admin = json!({
+        "admin": { "tokenFile": token },
+        "policies": [{ "name": "orders", "hosts": [orders.host], "sharing": sharing }],
+    });
+    orders.mainstem.configure_with(&registries(&orders.world), admin);
+    let token = token.display().to_string();
+    let say = |args: &[&str]| orders.mainstem.cli(&[args, &["--token-file", &token]].concat());
+    eventually("the token counts", TIMEOUT, async || {
+        let config = orders.mainstem.cli(&["config", "show"]);
+        if config["admin"]["tokenFile"] == *token { Ok(()) } else { Err(config.to_string()) }
+    })
+    .await;
+    // Three endpoints of one weight: Consul's two answer two thirds, less and less of it.
+    say(&["drain", "consul/dc1", "--over", "12s"]);
+    orders.client.until_share(&orders.host, "vm-1", 0.20..0.30).await;
+    orders.client.until_share(&orders.host, "vm-1", 0.05..0.20).await;
+    orders.until_answered_by(&["pod-1"]).await;
+    say(&["undrain", "consul/dc1", "--over", "2s"]);
+    orders.client.until_share(&orders.host, "vm-1", 0.28..0.40).await;
+}
+
 /// A FederationPolicy of the world's namespace.
 fn object(world: &World, name: &str, spec: Value) -> Value {
     json!({
@@ -222,7 +251,7 @@ async fn federation_policies_in_kubernetes_are_followed_judged_and_kept_while_it
     let first = object(&world, "orders", prefer("kubernetes/home"));
     world.kubernetes.apply(&first).await;
 
-    let state = mainstem_test_support::Scratch::new("state");
+    let state = Scratch::new("state");
     let settings = json!({
         "policyObjects": { "registry": "kubernetes/home" },
         "state": { "directory": state.path() },
@@ -253,6 +282,8 @@ async fn federation_policies_in_kubernetes_are_followed_judged_and_kept_while_it
     client.until_answered_by(&host, &["vm-1"]).await;
     let listed = mainstem.cli(&["policies"]);
     assert_eq!(listed[0]["problems"], json!([why]), "{listed}");
+    let metrics = mainstem.metrics().await;
+    assert!(metrics.contains("\nmainstem_policies_refused 1.0\n"), "{metrics}");
 
     // What was there before is there after a start while the API server is down.
     world.kubernetes.apply(&first).await;

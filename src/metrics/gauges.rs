@@ -81,6 +81,8 @@ fn whole(app: &App) -> Vec<Gauge<'static>> {
     let counts = app.source.counts();
     let uptime = app.started.elapsed().unwrap_or_default().as_secs_f64();
     let refused = app.current.borrow().error.is_some();
+    let judged = app.policies.borrow().clone();
+    let policies = judged.verdicts.iter().filter(|verdict| !verdict.problems.is_empty()).count();
     let control = app.published.control.shared().borrow().clone();
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     vec![
@@ -134,6 +136,11 @@ fn whole(app: &App) -> Vec<Gauge<'static>> {
             "mainstem_configuration_refused",
             "Whether the newest configuration could not be used",
             f64::from(u8::from(refused)),
+        ),
+        one(
+            "mainstem_policies_refused",
+            "FederationPolicies that are refused as they stand",
+            number(policies),
         ),
     ]
 }
