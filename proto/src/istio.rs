@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use crate::google::protobuf::{Any, Timestamp};
+use crate::google::rpc::Status;
 
 /// The type URL of a [`Resource`], whatever is in it.
 pub const RESOURCE: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
@@ -62,6 +63,63 @@ pub struct Metadata {
     /// Its annotations.
     #[prost(btree_map = "string, string", tag = "5")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// `istio.mcp.v1alpha1.SinkNode`: who receives resources.
+#[derive(Clone, PartialEq, Message)]
+pub struct SinkNode {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// What else it says of itself.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `istio.mcp.v1alpha1.RequestResources`: asks for a collection, or answers [`Resources`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RequestResources {
+    /// Who asks.
+    #[prost(message, optional, tag = "1")]
+    pub sink_node: Option<SinkNode>,
+    /// The collection: `istio/networking/v1alpha3/serviceentries`.
+    #[prost(string, tag = "2")]
+    pub collection: String,
+    /// The versions that are held, by name, in the first request.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub initial_resource_versions: BTreeMap<String, String>,
+    /// What is answered.
+    #[prost(string, tag = "4")]
+    pub response_nonce: String,
+    /// Why it is refused, if it is.
+    #[prost(message, optional, tag = "5")]
+    pub error_detail: Option<Status>,
+    /// Whether changes are understood.
+    #[prost(bool, tag = "6")]
+    pub incremental: bool,
+}
+
+/// `istio.mcp.v1alpha1.Resources`: a collection, or what changed in it.
+#[derive(Clone, PartialEq, Message)]
+pub struct Resources {
+    /// The source's mark of its state.
+    #[prost(string, tag = "1")]
+    pub system_version_info: String,
+    /// The collection.
+    #[prost(string, tag = "2")]
+    pub collection: String,
+    /// All objects, or those that are new or changed.
+    #[prost(message, repeated, tag = "3")]
+    pub resources: Vec<Resource>,
+    /// The names of those that are gone, among changes.
+    #[prost(string, repeated, tag = "4")]
+    pub removed_resources: Vec<String>,
+    /// What an answer names.
+    #[prost(string, tag = "5")]
+    pub nonce: String,
+    /// Whether these are changes.
+    #[prost(bool, tag = "6")]
+    pub incremental: bool,
 }
 
 /// `istio.networking.v1alpha3.ServiceEntry`.

@@ -1,8 +1,10 @@
 //! The stream to the source: how it is opened, and what is said on it.
 //!
-//! Answers have one form, that of incremental ADS; [`sotw`] makes it of complete sets.
+//! Answers have one form, that of incremental ADS; [`sotw`] makes it of complete sets, and
+//! [`original`] of collections.
 
 mod delta;
+mod original;
 mod sotw;
 
 use std::collections::HashMap;
@@ -57,6 +59,7 @@ pub(crate) struct Held {
 pub(crate) enum Stream {
     Delta(delta::Delta),
     Sotw(sotw::Sotw),
+    Original(original::Original),
 }
 
 impl Stream {
@@ -84,6 +87,9 @@ impl Stream {
         match config.protocol {
             Protocol::Delta => delta::Delta::open(door, held).await.map(Self::Delta),
             Protocol::Sotw => sotw::Sotw::open(door, held).await.map(Self::Sotw),
+            Protocol::ResourceSource => {
+                original::Original::open(door, held).await.map(Self::Original)
+            }
         }
     }
 
@@ -92,6 +98,7 @@ impl Stream {
         match self {
             Self::Delta(stream) => stream.next().await,
             Self::Sotw(stream) => stream.next().await,
+            Self::Original(stream) => stream.next().await,
         }
     }
 
@@ -106,13 +113,14 @@ impl Stream {
         match self {
             Self::Delta(stream) => stream.reply(answer, error),
             Self::Sotw(stream) => stream.accept(answer),
+            Self::Original(stream) => stream.reply(answer, error),
         }
     }
 
     /// The version of the newest complete set of the kind that was taken.
     pub(crate) fn version(&self, kind: Kind) -> String {
         match self {
-            Self::Delta(_) => String::new(),
+            Self::Delta(_) | Self::Original(_) => String::new(),
             Self::Sotw(stream) => stream.version(kind),
         }
     }
@@ -151,6 +159,7 @@ impl Door<'_> {
             let (spoken, other) = match self.config.protocol {
                 Protocol::Delta => ("incremental ADS", "sotw"),
                 Protocol::Sotw => ("state-of-the-world ADS", "delta"),
+                Protocol::ResourceSource => ("the original protocol", "delta or sotw"),
             };
             return McpError::Unspoken { address, spoken, other };
         }

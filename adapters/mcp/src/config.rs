@@ -6,6 +6,8 @@ use mainstem_model::{ClusterId, NetworkId, TimeSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::convert::Kind;
+
 /// One MCP-over-xDS source as a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -18,6 +20,9 @@ pub struct McpConfig {
     /// How it is followed. Default: `delta`.
     #[serde(default)]
     pub protocol: Protocol,
+    /// The kinds that are asked for. Leave out what the source does not know. Default: both.
+    #[serde(default = "default_kinds")]
+    pub kinds: Vec<Kind>,
     /// The network of endpoints and workloads that name none. Default: none.
     #[serde(default)]
     pub network: NetworkId,
@@ -73,15 +78,18 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
 }
 
-/// The variants of xDS.
+/// How a source is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
 pub enum Protocol {
-    /// Incremental: only changes come.
+    /// Incremental ADS: only changes come.
     #[default]
     Delta,
-    /// State of the world: every answer is the complete set of its kind.
+    /// State-of-the-world ADS: every answer is the complete set of its kind.
     Sotw,
+    /// The original protocol, `istio.mcp.v1alpha1.ResourceSource`: collections, changes
+    /// where the source can tell them.
+    ResourceSource,
 }
 
 impl McpConfig {
@@ -91,6 +99,7 @@ impl McpConfig {
             cluster: cluster.into(),
             address: address.into(),
             protocol: Protocol::default(),
+            kinds: default_kinds(),
             network: NetworkId::default(),
             locality: String::new(),
             trust_domain: default_trust_domain(),
@@ -104,6 +113,10 @@ impl McpConfig {
             settle: default_settle(),
         }
     }
+}
+
+fn default_kinds() -> Vec<Kind> {
+    Kind::ALL.to_vec()
 }
 
 fn default_trust_domain() -> String {

@@ -9,13 +9,17 @@ use mainstem_registry::serviceentry::{
     Surroundings, WorkloadEntrySpec, WorkloadSelector, convert,
 };
 use prost::Message;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::handed_on::{self, Excluded, Listed};
 
 use mainstem_proto::istio::{self, Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
 
 /// The kinds that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Kind {
     /// Services with their endpoints.
     ServiceEntry,
@@ -41,6 +45,19 @@ impl Kind {
             Self::ServiceEntry => istio::SERVICE_ENTRIES,
             Self::WorkloadEntry => istio::WORKLOAD_ENTRIES,
         }
+    }
+
+    /// The collection of the original protocol.
+    pub const fn collection(self) -> &'static str {
+        match self {
+            Self::ServiceEntry => "istio/networking/v1alpha3/serviceentries",
+            Self::WorkloadEntry => "istio/networking/v1alpha3/workloadentries",
+        }
+    }
+
+    /// The kind of a collection.
+    pub fn of_collection(collection: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.collection() == collection)
     }
 
     /// The kind of a type URL.

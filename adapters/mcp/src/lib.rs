@@ -1,8 +1,8 @@
 //! Mesh Configuration Protocol registry adapter: ServiceEntries and
-//! WorkloadEntries from an MCP-over-xDS source.
+//! WorkloadEntries from a source, over xDS or as it was originally.
 //!
 //! ```text
-//!  config, credentials ─▶ api ── delta or SotW ADS ──▶ source   how to ask
+//!  config, credentials ─▶ api ── ADS or ResourceSource ─▶ source   how to ask
 //!                          ▲
 //!  watch ──────────────────┘                              when: connect, ACK, reconnect
 //!    │ answers
@@ -14,8 +14,9 @@
 //! ```
 //!
 //! Follows each kind by incremental or state-of-the-world ADS as a node with the metadata
-//! `GENERATOR: api`. A new stream names the versions that are held, so only what
-//! changed since comes again. A complete set is told as what differs from the one before.
+//! `GENERATOR: api`, or by the original protocol. A new stream names the versions that
+//! are held, so only what changed since comes again. A complete set is told as what differs
+//! from the one before.
 //!
 //! Invariants:
 //! - A lost stream removes nothing. An object goes when the source names it as
@@ -47,7 +48,7 @@ pub use config::{McpConfig, Protocol, TlsConfig};
 /// The provider's name: registries are `mcp/CLUSTER`.
 pub const PROVIDER: &str = "mcp";
 
-/// Follows one MCP-over-xDS source.
+/// Follows one source.
 #[derive(Clone, Debug)]
 pub struct McpAdapter {
     config: McpConfig,

@@ -70,7 +70,7 @@ impl Course {
                 || self.sets.get(kind).is_some_and(|version| !version.is_empty())
         };
         let mut missing: BTreeSet<Kind> =
-            Kind::ALL.into_iter().filter(|kind| !held(kind)).collect();
+            self.config.kinds.iter().copied().filter(|kind| !held(kind)).collect();
         let mut live = false;
         let opened = Instant::now();
         let mut quiet_at = opened + self.config.settle.duration();

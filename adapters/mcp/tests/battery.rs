@@ -135,6 +135,8 @@ impl Fixture for Source {
     }
 }
 
+mod original;
+
 mod delta {
     use super::*;
     mainstem_test_support::adapter_battery!(Source::start(Protocol::Delta).await);

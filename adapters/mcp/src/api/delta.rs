@@ -24,7 +24,7 @@ impl Delta {
         held: impl Fn(Kind) -> Held,
     ) -> Result<Self, McpError> {
         let (requests, outgoing) = mpsc::unbounded_channel();
-        for kind in Kind::ALL {
+        for &kind in &door.config.kinds {
             let _ = requests.send(DeltaDiscoveryRequest {
                 node: Some(door.node()),
                 type_url: kind.type_url().to_owned(),

@@ -42,7 +42,7 @@ impl Sotw {
     ) -> Result<Self, McpError> {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let mut kinds = BTreeMap::new();
-        for kind in Kind::ALL {
+        for &kind in &door.config.kinds {
             let Held { versions, version } = held(kind);
             let _ = requests.send(DiscoveryRequest {
                 node: Some(door.node()),
@@ -69,7 +69,9 @@ impl Sotw {
         };
         let known = self.kinds.entry(kind).or_default();
         known.newest.clone_from(&answer.version_info);
-        Ok(difference(answer, &mut known.names))
+        let DiscoveryResponse { type_url, nonce, resources, .. } = answer;
+        let told = DeltaDiscoveryResponse { type_url, nonce, ..Default::default() };
+        Ok(complete(told, resources.into_iter().map(named).collect(), &mut known.names))
     }
 
     /// Accepts the set, whatever objects of it are malformed: a NACK would refuse all of
@@ -94,45 +96,32 @@ impl Sotw {
     }
 }
 
-/// What a complete set says that is not of `names`, which become its own: its objects, by
-/// versions made of their content, and those that it lacks. One that does not say which it
-/// is may be any that the set lacks: none goes then.
-fn difference(answer: DiscoveryResponse, names: &mut BTreeSet<String>) -> DeltaDiscoveryResponse {
-    let DiscoveryResponse { type_url, nonce, resources, .. } = answer;
-    let mut nameless = 0;
-    let resources: Vec<Resource> = resources
-        .into_iter()
-        .map(|any| {
-            let name = name(&any).unwrap_or_else(|| {
-                nameless += 1;
-                format!("#{nameless}")
-            });
-            let version = format!("{:032x}", xxh3_128(&any.value));
-            Resource { name, version, resource: Some(any), ..Resource::default() }
-        })
-        .collect();
+/// What a complete set says that is not of `names`, which become its own: its objects, and
+/// those that it lacks. An object that does not say which it is may be any that the set
+/// lacks: none goes then.
+pub(super) fn complete(
+    told: DeltaDiscoveryResponse,
+    mut resources: Vec<Resource>,
+    names: &mut BTreeSet<String>,
+) -> DeltaDiscoveryResponse {
+    let nameless = resources.iter_mut().filter(|resource| resource.name.is_empty());
+    let nameless = nameless.zip(1..).map(|(resource, at)| resource.name = format!("#{at}")).count();
     let there: BTreeSet<String> = resources.iter().map(|resource| resource.name.clone()).collect();
-    let removed_resources = match nameless {
-        0 => names.difference(&there).cloned().collect(),
-        _ => names.difference(&there).filter(|name| name.starts_with('#')).cloned().collect(),
-    };
+    let gone = |name: &&String| nameless == 0 || name.starts_with('#');
+    let removed_resources = names.difference(&there).filter(gone).cloned().collect();
     match nameless {
         0 => *names = there,
         _ => names.extend(there),
     }
-    DeltaDiscoveryResponse {
-        type_url,
-        nonce,
-        resources,
-        removed_resources,
-        ..DeltaDiscoveryResponse::default()
-    }
+    DeltaDiscoveryResponse { resources, removed_resources, ..told }
 }
 
-/// `NAMESPACE/NAME`, as the object says itself.
-fn name(any: &Any) -> Option<String> {
-    let resource = istio::Resource::decode(any.value.clone()).ok()?;
-    Some(resource.metadata?.name).filter(|name| !name.is_empty())
+/// An object by the name that it says itself, `NAMESPACE/NAME`, and by its content.
+fn named(any: Any) -> Resource {
+    let metadata = istio::Resource::decode(any.value.clone()).ok().and_then(|one| one.metadata);
+    let name = metadata.map(|metadata| metadata.name).unwrap_or_default();
+    let version = format!("{:032x}", xxh3_128(&any.value));
+    Resource { name, version, resource: Some(any), ..Resource::default() }
 }
 
 #[cfg(test)]
@@ -148,8 +137,8 @@ mod tests {
     }
 
     fn told(names: &mut BTreeSet<String>, resources: Vec<Any>) -> (Vec<String>, Vec<String>) {
-        let answer = DiscoveryResponse { resources, ..DiscoveryResponse::default() };
-        let told = difference(answer, names);
+        let resources = resources.into_iter().map(named).collect();
+        let told = complete(DeltaDiscoveryResponse::default(), resources, names);
         (told.resources.into_iter().map(|r| r.name).collect(), told.removed_resources)
     }
 
@@ -176,11 +165,7 @@ mod tests {
 
     #[test]
     fn a_version_is_that_of_the_content() {
-        let version = |label| {
-            let resources = vec![any("s/a", label)];
-            let answer = DiscoveryResponse { resources, ..DiscoveryResponse::default() };
-            difference(answer, &mut BTreeSet::new()).resources[0].version.clone()
-        };
+        let version = |label| named(any("s/a", label)).version;
         assert_eq!(version("1"), version("1"));
         assert_ne!(version("1"), version("2"));
     }
