@@ -1,4 +1,5 @@
-//! The battery of every registry adapter, against a real xDS server.
+//! The battery of every registry adapter, against a real xDS server, and a source of the
+//! original protocol.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,8 +19,27 @@ use mainstem_xds::{Listener, Server, ServerConfig, StaticSource, TypeUrl};
 use prost::Message;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+/// What holds the objects.
+trait Upstream: Send + Sync {
+    fn set(&mut self, resource: Resource);
+    fn remove(&mut self, name: &str);
+}
+
+impl Upstream for StaticSource {
+    fn set(&mut self, resource: Resource) {
+        let name = resource.metadata.clone().unwrap_or_default().name;
+        let url = TypeUrl::from(Kind::ServiceEntry.type_url());
+        let resource = mainstem_xds::Resource::new(&url, name.as_str(), resource.encode_to_vec());
+        Self::set(self, resource);
+    }
+
+    fn remove(&mut self, name: &str) {
+        Self::remove(self, &TypeUrl::from(Kind::ServiceEntry.type_url()), name);
+    }
+}
+
 struct Source {
-    source: StaticSource,
+    upstream: Box<dyn Upstream>,
     proxy: FaultProxy,
     protocol: Protocol,
     _serving: DropGuard,
@@ -34,20 +54,16 @@ impl Source {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
-        Self { source, proxy, protocol, _serving: shutdown.drop_guard() }
+        Self { upstream: Box::new(source), proxy, protocol, _serving: shutdown.drop_guard() }
     }
 
-    fn set(&self, name: &str, entry: &ServiceEntry) {
-        let name = format!("shop/{name}");
+    fn set(&mut self, name: &str, entry: &ServiceEntry) {
         let body = Any {
             type_url: "type.googleapis.com/istio.networking.v1alpha3.ServiceEntry".to_owned(),
             value: entry.encode_to_vec().into(),
         };
-        let metadata = Metadata { name: name.clone(), ..Metadata::default() };
-        let resource = Resource { metadata: Some(metadata), body: Some(body) };
-        let url = TypeUrl::from(Kind::ServiceEntry.type_url());
-        let resource = mainstem_xds::Resource::new(&url, name.as_str(), resource.encode_to_vec());
-        self.source.set(resource);
+        let metadata = Metadata { name: format!("shop/{name}"), ..Metadata::default() };
+        self.upstream.set(Resource { metadata: Some(metadata), body: Some(body) });
     }
 }
 
@@ -94,7 +110,7 @@ impl Fixture for Source {
     }
 
     async fn remove(&mut self, name: &str) {
-        self.source.remove(&TypeUrl::from(Kind::ServiceEntry.type_url()), &format!("shop/{name}"));
+        self.upstream.remove(&format!("shop/{name}"));
     }
 
     async fn malform(&mut self, name: &str) {

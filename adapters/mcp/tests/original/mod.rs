@@ -1,4 +1,4 @@
-//! A source of the original Mesh Configuration Protocol, and the battery against it.
+//! A source of the original Mesh Configuration Protocol.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -139,111 +139,47 @@ impl Exchange {
     }
 }
 
-/// The battery's registry.
-struct OriginalSource {
-    held: watch::Sender<Held>,
-    proxy: FaultProxy,
-    version: u64,
-    _serving: DropGuard,
-}
+/// What an original source holds.
+struct Collections(watch::Sender<Held>);
 
-impl OriginalSource {
-    async fn start(incremental: bool) -> Self {
-        let (held, reader) = watch::channel(Held::new());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let proxy = FaultProxy::start(listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let serving = tonic::transport::Server::builder()
-            .add_service(Exchange { held: reader, incremental })
-            .serve_with_incoming_shutdown(
-                TcpListenerStream::new(listener),
-                shutdown.clone().cancelled_owned(),
-            );
-        tokio::spawn(serving);
-        Self { held, proxy, version: 0, _serving: shutdown.drop_guard() }
+impl Upstream for Collections {
+    fn set(&mut self, mut resource: Resource) {
+        self.0.send_modify(|held| {
+            let metadata = resource.metadata.get_or_insert_default();
+            // Any that was not there before.
+            metadata.version = format!("{:x}", rand::random::<u64>());
+            held.insert(metadata.name.clone(), resource);
+        });
     }
 
-    fn set(&mut self, name: &str, entry: &ServiceEntry) {
-        self.version += 1;
-        let name = format!("shop/{name}");
-        let body = Any {
-            type_url: "type.googleapis.com/istio.networking.v1alpha3.ServiceEntry".to_owned(),
-            value: entry.encode_to_vec().into(),
-        };
-        let version = self.version.to_string();
-        let metadata = Metadata { name: name.clone(), version, ..Metadata::default() };
-        let resource = Resource { metadata: Some(metadata), body: Some(body) };
-        self.held.send_modify(|held| drop(held.insert(name, resource)));
+    fn remove(&mut self, name: &str) {
+        self.0.send_modify(|held| drop(held.remove(name)));
     }
 }
 
-impl Fixture for OriginalSource {
-    fn registry(&self) -> RegistryId {
-        RegistryId::new(mainstem_mcp::PROVIDER, "upstream")
-    }
-
-    fn adapter(&self) -> Box<dyn Adapter> {
-        let protocol = Protocol::ResourceSource;
-        let config = McpConfig { protocol, ..McpConfig::new("upstream", self.proxy.http_url()) };
-        Box::new(McpAdapter::new(config))
-    }
-
-    fn key(&self, name: &str) -> ServiceKey {
-        ServiceKey::new(hostname(name), "shop")
-    }
-
-    async fn put(&mut self, service: &TestService) {
-        self.set(&service.name, &entry(service));
-    }
-
-    async fn remove(&mut self, name: &str) {
-        self.held.send_modify(|held| drop(held.remove(&format!("shop/{name}"))));
-    }
-
-    async fn malform(&mut self, name: &str) {
-        let broken = ServiceEntry { resolution: 99, ..entry(&TestService::new(name, &[])) };
-        self.set(name, &broken);
-    }
-
-    fn malformed(&self, name: &str) -> ObjectRef {
-        ObjectRef { kind: "ServiceEntry", name: format!("shop/{name}").into() }
-    }
-
-    async fn cut(&mut self) {
-        self.proxy.set(Fault::Refuse).await;
-    }
-
-    async fn begin_gap(&mut self) {
-        self.proxy.set(Fault::Refuse).await;
-    }
-
-    async fn end_gap(&mut self) {
-        self.proxy.set(Fault::None).await;
-    }
-
-    async fn slow(&mut self, by: Duration) {
-        self.proxy.set(Fault::Delay(by)).await;
-    }
-
-    async fn hang(&mut self) {
-        self.proxy.set(Fault::BlackHole).await;
-    }
-
-    async fn hanging(&mut self) {
-        assert!(self.proxy.connections() > 0, "the stream is open");
-    }
-
-    async fn restore(&mut self) {
-        self.proxy.set(Fault::None).await;
-    }
+async fn source(incremental: bool) -> Source {
+    let (held, reader) = watch::channel(Held::new());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let proxy = FaultProxy::start(listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let serving = tonic::transport::Server::builder()
+        .add_service(Exchange { held: reader, incremental })
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            shutdown.clone().cancelled_owned(),
+        );
+    tokio::spawn(serving);
+    let protocol = Protocol::ResourceSource;
+    let upstream = Box::new(Collections(held));
+    Source { upstream, proxy, protocol, _serving: shutdown.drop_guard() }
 }
 
 mod incremental {
     use super::*;
-    mainstem_test_support::adapter_battery!(OriginalSource::start(true).await);
+    mainstem_test_support::adapter_battery!(source(true).await);
 }
 
 mod complete {
     use super::*;
-    mainstem_test_support::adapter_battery!(OriginalSource::start(false).await);
+    mainstem_test_support::adapter_battery!(source(false).await);
 }
