@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mainstem::metrics::Pushes;
 use mainstem_xds::protocol::{Rejection, Response};
-use mainstem_xds::{Client, PushObserver, TypeUrl};
+use mainstem_xds::{Client, PushObserver, RoundTrip, TypeUrl};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -187,13 +187,19 @@ impl PushObserver for Observer {
         self.tally.pushed(response.message.len());
     }
 
-    fn acked(&self, client: &Client, type_url: &TypeUrl, after: Duration) {
-        self.metrics.acked(client, type_url, after);
+    fn acked(&self, client: &Client, type_url: &TypeUrl, trip: RoundTrip) {
+        self.metrics.acked(client, type_url, trip);
         self.tally.acked();
     }
 
-    fn rejected(&self, client: &Client, type_url: &TypeUrl, rejection: &Rejection) {
-        self.metrics.rejected(client, type_url, rejection);
+    fn rejected(
+        &self,
+        client: &Client,
+        type_url: &TypeUrl,
+        trip: RoundTrip,
+        rejection: &Rejection,
+    ) {
+        self.metrics.rejected(client, type_url, trip, rejection);
         self.tally.rejections.fetch_add(1, Relaxed);
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstem_xds::protocol::{Rejection, Response};
-use mainstem_xds::{Client, PushObserver, TypeUrl};
+use mainstem_xds::{Client, PushObserver, RoundTrip, TypeUrl};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -135,11 +135,11 @@ impl PushObserver for Pushes {
         self.waits.observe(waited.as_secs_f64());
     }
 
-    fn acked(&self, _: &Client, type_url: &TypeUrl, after: Duration) {
-        self.acks.get_or_create(&Type::of(type_url)).observe(after.as_secs_f64());
+    fn acked(&self, _: &Client, type_url: &TypeUrl, trip: RoundTrip) {
+        self.acks.get_or_create(&Type::of(type_url)).observe(trip.took().as_secs_f64());
     }
 
-    fn rejected(&self, _: &Client, type_url: &TypeUrl, _: &Rejection) {
+    fn rejected(&self, _: &Client, type_url: &TypeUrl, _: RoundTrip, _: &Rejection) {
         self.rejects.get_or_create(&Type::of(type_url)).inc();
     }
 

@@ -41,7 +41,7 @@ pub use clients::{ClientStatus, Clients};
 pub use limits::Limits;
 pub use loads::Loads;
 pub use names::{Name, NameSet, Subscription, TypeUrl};
-pub use observe::{NoObserver, PushObserver};
+pub use observe::{NoObserver, PushObserver, RoundTrip};
 pub use resource::Resource;
 pub use server::{Listener, ServeError, Server, ServerConfig, Tls, TlsError, TlsMaterial};
 pub use source::{Changes, Client, Lookup, Refusal, ResourceFailure, ResourceSource, ResourceView};

@@ -1,12 +1,31 @@
 //! What happens on streams, for metrics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstem_proto::envoy::config::endpoint::v3::ClusterStats;
 
 use crate::names::TypeUrl;
 use crate::protocol::{Rejection, Response};
 use crate::source::Client;
+
+/// A response and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// When the response was sent.
+    pub sent: Instant,
+    /// When the answer came.
+    pub answered: Instant,
+    /// When the earliest change was said that the client had not accepted entirely;
+    /// none for what it was given only because it asked.
+    pub change: Option<Instant>,
+}
+
+impl RoundTrip {
+    /// How long it took.
+    pub fn took(&self) -> Duration {
+        self.answered.saturating_duration_since(self.sent)
+    }
+}
 
 /// Hears what happens on every stream. Called from the streams themselves, so
 /// it must be quick and must not block.
@@ -32,14 +51,20 @@ pub trait PushObserver: Send + Sync + 'static {
         let _ = (client, response, waited);
     }
 
-    /// A response was accepted, this long after it was sent.
-    fn acked(&self, client: &Client, type_url: &TypeUrl, after: Duration) {
-        let _ = (client, type_url, after);
+    /// A response was accepted.
+    fn acked(&self, client: &Client, type_url: &TypeUrl, trip: RoundTrip) {
+        let _ = (client, type_url, trip);
     }
 
     /// A response was refused.
-    fn rejected(&self, client: &Client, type_url: &TypeUrl, rejection: &Rejection) {
-        let _ = (client, type_url, rejection);
+    fn rejected(
+        &self,
+        client: &Client,
+        type_url: &TypeUrl,
+        trip: RoundTrip,
+        rejection: &Rejection,
+    ) {
+        let _ = (client, type_url, trip, rejection);
     }
 
     /// A request answered a response that was no longer the latest.
@@ -64,3 +89,27 @@ pub trait PushObserver: Send + Sync + 'static {
 pub struct NoObserver;
 
 impl PushObserver for NoObserver {}
+
+macro_rules! both {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+        /// Both hear everything, the first first.
+        impl<A: PushObserver, B: PushObserver> PushObserver for (A, B) {
+            $(fn $name(&self, $($argument: $type),*) {
+                self.0.$name($($argument),*);
+                self.1.$name($($argument),*);
+            })*
+        }
+    };
+}
+
+both! {
+    connected(client: &Client);
+    disconnected(client: &Client);
+    refused(status: &tonic::Status);
+    pushed(client: &Client, response: &Response, waited: Duration);
+    acked(client: &Client, type_url: &TypeUrl, trip: RoundTrip);
+    rejected(client: &Client, type_url: &TypeUrl, trip: RoundTrip, rejection: &Rejection);
+    expired_nonce(client: &Client, type_url: &TypeUrl);
+    load_reported(client: &Client, report: &[ClusterStats]);
+    converged(client: &Client, after: Duration);
+}

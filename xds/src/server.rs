@@ -1,7 +1,7 @@
 //! The gRPC services.
 //!
 //! ```text
-//! listener ─▶ service (path, authentication) ─▶ stream, one task each
+//! listener ─▶ service (path, authentication) ─▶ stream, in its seat
 //! ```
 
 mod alarm;
@@ -14,11 +14,14 @@ mod listener;
 mod lrs;
 mod method;
 mod rest;
+mod seat;
 mod service;
 mod stream;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::closing::Closing;
 pub use self::config::ServerConfig;
 pub use self::listener::{Listener, Tls, TlsError, TlsMaterial};
+use self::seat::Seats;
 use self::service::XdsService;
 use crate::auth::{Anonymous, Authenticator};
 use crate::clients::Clients;
@@ -34,6 +38,11 @@ use crate::loads::Loads;
 use crate::observe::{NoObserver, PushObserver};
 use crate::protocol::FullSets;
 use crate::source::ResourceSource;
+
+/// At shutdown, how long a client may not read.
+const PARTING: Duration = Duration::from_secs(1);
+/// The shortest and the longest time between looks for streams that are overdue.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Serves one source to many clients. Clones are the same server: it may
 /// listen at several places.
@@ -139,22 +148,40 @@ impl Server {
     ) -> Result<(), ServeError> {
         let tasks = TaskTracker::new();
         let closing = Closing::default();
-        let service =
-            XdsService::new(self.shared.clone(), authenticator, tasks.clone(), closing.clone());
+        let seats = Seats::default();
+        let service = XdsService::new(
+            self.shared.clone(),
+            authenticator,
+            tasks.clone(),
+            closing.clone(),
+            seats.clone(),
+        );
+        let stall = self.shared.config.stall;
         let serving = listener.serve(&self.shared.config, service, shutdown.clone());
         let told = async {
             shutdown.cancelled().await;
             closing.begin();
-            std::future::pending().await
+            watch(&seats, stall.min(PARTING)).await
         };
         let served = tokio::select! {
             served = serving => served,
-            () = told => Ok(()),
+            never = watch(&seats, stall) => match never {},
+            never = told => match never {},
         };
         closing.begin();
         tasks.close();
-        tasks.wait().await;
-        served
+        tokio::select! {
+            () = tasks.wait() => served,
+            never = watch(&seats, stall.min(PARTING)) => match never {},
+        }
+    }
+}
+
+/// Ends streams that are overdue, for ever.
+async fn watch(seats: &Seats, stall: Duration) -> Infallible {
+    let mut ticks = tokio::time::interval((stall / 4).clamp(LOOKS.0, LOOKS.1));
+    loop {
+        seats.look(ticks.tick().await, stall);
     }
 }
 

@@ -19,8 +19,8 @@ use mainstem_test_support::{TIMEOUT, eventually};
 use mainstem_xds::clients::{Protocol, SyncState};
 use mainstem_xds::protocol::{Rejection, Response};
 use mainstem_xds::{
-    Client, Clients, Limits, PushObserver, Refusal, Resource, ResourceSource, ResourceView, Server,
-    ServerConfig, StaticSource, TypeUrl,
+    Client, Clients, Limits, PushObserver, Refusal, Resource, ResourceSource, ResourceView,
+    RoundTrip, Server, ServerConfig, StaticSource, TypeUrl,
 };
 use pretty_assertions::assert_eq;
 use tonic::Code;
@@ -407,11 +407,11 @@ impl PushObserver for Counter {
         self.pushed.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn acked(&self, _: &Client, _: &TypeUrl, _: Duration) {
+    fn acked(&self, _: &Client, _: &TypeUrl, _: RoundTrip) {
         self.acked.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn rejected(&self, _: &Client, _: &TypeUrl, _: &Rejection) {
+    fn rejected(&self, _: &Client, _: &TypeUrl, _: RoundTrip, _: &Rejection) {
         self.rejected.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -73,7 +73,8 @@ pub(crate) fn outbound(
         Resolution::Dns => dns(name, &inlined(false), false, mesh),
         Resolution::DnsRoundRobin => dns(name, &inlined(true), true, mesh),
     };
-    let cluster = Cluster { metadata: Some(metadata::of(service)), ..cluster };
+    let cluster =
+        Cluster { metadata: Some(metadata::of(service, view.endpoints.audience)), ..cluster };
     Some(speaking(cluster, upstream_http(port.protocol)).encode_to_vec().into())
 }
 

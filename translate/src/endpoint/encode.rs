@@ -110,7 +110,10 @@ fn endpoint(out: &mut Writer, member: &Member<'_>, weight: u32, style: &Style<'_
     if let (true, Some(workload), None) = (described, &endpoint.workload, gateway) {
         out.message(3, |out| metadata(out, &description(workload, endpoint)));
     }
-    out.message(4, |out| out.number(1, u64::from(weight)));
+    // Without a weight it is 1 (`LbEndpoint.load_balancing_weight`).
+    if weight != 1 {
+        out.message(4, |out| out.number(1, u64::from(weight)));
+    }
 }
 
 /// A `core.v3.Address`.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use mainstem_model::{ClusterId, Hostname, NamespaceName, Port, Service, Snapshot};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 pub(crate) use exposure::Exposure;
 
@@ -89,8 +90,8 @@ pub(crate) struct Catalog {
     key: CatalogKey,
     services: BTreeMap<Hostname, Arc<Service>>,
     ports: BTreeMap<u16, OnPort>,
-    /// Sorted: nearly all have one holder, which a set would give room for eleven.
-    addresses: BTreeMap<IpAddr, Vec<Holder>>,
+    /// Sorted. Nearly all have one holder.
+    addresses: BTreeMap<IpAddr, SmallVec<[Holder; 1]>>,
     /// By what they stand for: alias services, and other names of services.
     aliases: FxHashMap<Hostname, BTreeSet<Hostname>>,
     /// Services by the other names that they have.
@@ -113,7 +114,22 @@ impl Catalog {
         for service in services {
             catalog.list(service.clone());
         }
+        catalog.compact();
         catalog
+    }
+
+    /// Gives room back: a tree that grew in order is half empty, one that is made at
+    /// once is full.
+    fn compact(&mut self) {
+        fn full<T: Default + IntoIterator + FromIterator<T::Item>>(tree: &mut T) {
+            *tree = std::mem::take(tree).into_iter().collect();
+        }
+        full(&mut self.services);
+        full(&mut self.addresses);
+        for on in self.ports.values_mut() {
+            full(&mut on.routed);
+            full(&mut on.wild);
+        }
     }
 
     pub(crate) fn key(&self) -> &CatalogKey {
@@ -208,7 +224,7 @@ impl Catalog {
             }
         }
         for (ip, holder) in self.holdings(&service) {
-            let holders = self.addresses.entry(ip).or_insert_with(|| Vec::with_capacity(1));
+            let holders = self.addresses.entry(ip).or_default();
             if let Err(at) = holders.binary_search(&holder) {
                 holders.insert(at, holder);
             }

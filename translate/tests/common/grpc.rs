@@ -110,7 +110,7 @@ fn load_assignment(name: &str, body: &[u8]) {
         *weights.entry(group.priority).or_default() += u64::from(weight);
         for endpoint in &group.lb_endpoints {
             assert_eq!(endpoint.health_status(), HealthStatus::Healthy, "{name}");
-            assert!(endpoint.load_balancing_weight.is_some_and(|weight| weight > 0), "{name}");
+            assert!(endpoint.load_balancing_weight.is_none_or(|weight| weight > 0), "{name}");
             let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
                 panic!("{name}: no endpoint")
             };

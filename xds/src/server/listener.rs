@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use socket2::{Domain, SockAddr, Socket as Socket2, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -26,8 +27,9 @@ use super::{ServeError, ServerConfig};
 /// TLS handshakes at a time; more wait their turn.
 const HANDSHAKES: usize = 256;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait to be accepted, if `net.core.somaxconn` lets so many: a
+/// fleet that reconnects at once shall not see its connections reset.
+const BACKLOG: i32 = 65_535;
 /// Pause after a failure to accept, such as too many open files.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -55,12 +57,12 @@ impl Drop for Unlink {
 impl Listener {
     /// Listens on a TCP address, in plaintext.
     pub async fn tcp(address: SocketAddr) -> Result<Listener, ServeError> {
-        Ok(Listener(Socket::Tcp(bind(address).await?)))
+        Ok(Listener(Socket::Tcp(bind(address)?)))
     }
 
     /// Listens on a TCP address with TLS.
     pub async fn tls(address: SocketAddr, tls: Arc<Tls>) -> Result<Listener, ServeError> {
-        Ok(Listener(Socket::Tls(bind(address).await?, tls)))
+        Ok(Listener(Socket::Tls(bind(address)?, tls)))
     }
 
     /// Listens on a Unix socket that only this user may connect to. A socket file
@@ -131,9 +133,14 @@ impl Listener {
 
 type Incoming = Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>>;
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    let failed = |source| ServeError::Listen { address: address.to_string(), source };
-    TcpListener::bind(address).await.map_err(failed)
+fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG.unsigned_abs())
+    };
+    listen().map_err(|source| ServeError::Listen { address: address.to_string(), source })
 }
 
 /// Nobody can connect before the mode is set, since nobody listens yet.
@@ -161,7 +168,9 @@ fn accept_tcp(tcp: TcpListener) -> impl Stream<Item = TcpStream> + Send {
 fn accept<L, C>(listener: L, next: impl AsyncFn(&L) -> io::Result<C>) -> impl Stream<Item = C> {
     stream::unfold((listener, next), async |(listener, next)| {
         loop {
-            match next(&listener).await {
+            // All that wait are taken at once: while there is no room for more, others
+            // are reset, and what each may cost is bounded later.
+            match unconstrained(next(&listener)).await {
                 Ok(connection) => return Some((connection, (listener, next))),
                 Err(error) => {
                     debug!(%error, "accepting a connection");

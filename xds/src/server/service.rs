@@ -1,4 +1,4 @@
-//! From an HTTP request to a stream's task.
+//! From an HTTP request to a stream.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,7 +10,6 @@ use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -24,7 +23,8 @@ use super::frames::{Requests, Responses};
 use super::listener::ConnectionInfo;
 use super::lrs::LoadService;
 use super::method::{Method, method};
-use super::stream::{Opened, run};
+use super::seat::{Seat, Seats};
+use super::stream::Opened;
 use super::{Shared, rest};
 use crate::auth::{Authenticator, Credentials, Identity};
 use crate::clients::Protocol;
@@ -46,6 +46,7 @@ pub(super) struct Serving {
     authenticator: Arc<dyn Authenticator>,
     pub(super) tasks: TaskTracker,
     pub(super) closing: Closing,
+    pub(super) seats: Seats,
 }
 
 impl XdsService {
@@ -54,8 +55,9 @@ impl XdsService {
         authenticator: Arc<dyn Authenticator>,
         tasks: TaskTracker,
         closing: Closing,
+        seats: Seats,
     ) -> XdsService {
-        XdsService { serving: Arc::new(Serving { shared, authenticator, tasks, closing }) }
+        XdsService { serving: Arc::new(Serving { shared, authenticator, tasks, closing, seats }) }
     }
 }
 
@@ -121,11 +123,8 @@ fn open<R: protocol::Request>(
     let credentials = serving.screen(&parts.headers, &parts.extensions)?;
     let limit = serving.shared.config.limits.request_bytes;
     let requests = Requests::<R>::new(body, limit);
-    // One response may wait for the connection; the next is built when that one left.
-    let (responses, receiver) = mpsc::channel(1);
-    let opened = Opened { serving: serving.clone(), implied, credentials, requests, responses };
-    serving.tasks.spawn(run(opened));
-    Ok(Responses::response(receiver))
+    let opened = Opened { serving: serving.clone(), implied, credentials, requests };
+    Ok(Responses::response(Seat::new(opened)))
 }
 
 async fn fetch(

@@ -1,14 +1,16 @@
 //! One stream: moves messages between a client and its state.
+//!
+//! Polled by its connection, when that can take a message. A task of its own would
+//! cost each message a detour.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Shared;
 use super::alarm::Alarm;
@@ -18,11 +20,16 @@ use super::service::Serving;
 use crate::auth::Credentials;
 use crate::clients::Membership;
 use crate::names::TypeUrl;
-use crate::protocol::{Message, ProtocolError, Request, Response, State, Verdict};
+use crate::observe::RoundTrip;
+use crate::protocol::{Answered, Message, ProtocolError, Request, Response, State, Verdict};
 use crate::source::{Client, ResourceView};
 
 /// How long a response may wait for requests that precede it.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Steps in a row before other tasks get their turn.
+const BURST: usize = 64;
+const SHUTDOWN: &str = "the server is shutting down";
+const AGED: &str = "the stream has reached its maximum age";
 
 /// A stream before its first request.
 pub(super) struct Opened<R> {
@@ -30,34 +37,10 @@ pub(super) struct Opened<R> {
     pub(super) implied: Option<TypeUrl>,
     pub(super) credentials: Credentials,
     pub(super) requests: Requests<R>,
-    pub(super) responses: mpsc::Sender<Result<Message, Status>>,
-}
-
-/// Serves a stream to its end.
-pub(super) async fn run<R: Request>(opened: Opened<R>) {
-    let responses = opened.responses.clone();
-    let (shared, closing) = (opened.serving.shared.clone(), opened.serving.closing.clone());
-    // Beginnings are large, and most streams have long begun.
-    let beginning = Box::pin(begin(opened));
-    let begun = tokio::select! {
-        begun = beginning => begun,
-        () = closing.begun() => Err(Status::unavailable("the server is shutting down")),
-    };
-    let ended = match begun {
-        Ok(Some(mut stream)) => stream.serve().await,
-        Ok(None) => Ok(()),
-        Err(status) => Err(status),
-    };
-    if let Err(status) = ended {
-        debug!(%status, "stream ended");
-        shared.observer.refused(&status);
-        // Whoever does not read his responses does not read this either.
-        let _ = timeout(Duration::from_secs(1), responses.send(Err(status))).await;
-    }
 }
 
 /// A stream that is being served.
-struct Stream<R: Request> {
+pub(super) struct Stream<R: Request> {
     shared: Arc<Shared>,
     implied: Option<TypeUrl>,
     client: Arc<Client>,
@@ -65,28 +48,38 @@ struct Stream<R: Request> {
     view: Box<dyn ResourceView>,
     state: R::State,
     requests: Requests<R>,
-    responses: mpsc::Sender<Result<Message, Status>>,
-    closing: Listening,
-    /// Whether there may be something to send now.
-    more: bool,
-    /// Since when the connection has not taken what is sent or to be sent.
-    sending_since: Option<Instant>,
+    /// Whether the client may still ask.
+    asking: bool,
+    /// None once it is heard.
+    closing: Option<Listening>,
+    /// Since when there may be something to send, if there may.
+    more: Option<Instant>,
+    /// When there may be without any event, while there is not.
+    due: Option<Instant>,
+    /// When the connection was given a message, until it can take the next.
+    sending: Option<Instant>,
     /// Since when a change is known that the client has not accepted entirely,
     /// and whether anything was sent because of it.
     converging: Option<(std::time::Instant, bool)>,
-    ends: Option<Instant>,
+    /// When it ends whatever happens, and why.
+    ends: Option<(Instant, &'static str)>,
     /// Its turn among those that join, until it was sent something.
     joining: Option<OwnedSemaphorePermit>,
     alarm: Alarm,
 }
 
+/// What a look at a stream came to.
+enum Step {
+    Send(Message),
+    /// Something has changed: look again.
+    Again,
+    /// The client asks for nothing more, and was given what it asked for.
+    End,
+}
+
 enum Event<R> {
     Request(Result<Option<R>, Status>),
-    /// Nobody reads responses any more.
-    Gone,
     Changed,
-    /// The connection takes a response.
-    Room,
     /// Some time has come.
     Alarm,
     Shutdown,
@@ -94,8 +87,16 @@ enum Event<R> {
 
 /// Reads the first request and opens the client's view; `None` if the client
 /// left before.
-async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, Status> {
-    let Opened { serving, implied, credentials, mut requests, responses } = opened;
+pub(super) async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, Status> {
+    let closing = opened.serving.closing.clone();
+    tokio::select! {
+        begun = join(opened) => begun,
+        () = closing.begun() => Err(Status::unavailable(SHUTDOWN)),
+    }
+}
+
+async fn join<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, Status> {
+    let Opened { serving, implied, credentials, mut requests } = opened;
     let (shared, peer) = (&serving.shared, credentials.peer);
     // Held for the life of the stream by forgetting it here and adding it back there.
     let permit =
@@ -128,7 +129,7 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, 
     );
     let ends = config
         .max_stream_age
-        .map(|age| Instant::now() + age.mul_f64(0.9 + 0.2 * spread(client.stream)));
+        .map(|age| (Instant::now() + age.mul_f64(0.9 + 0.2 * spread(client.stream)), AGED));
     let mut stream = Box::new(Stream {
         shared: shared.clone(),
         implied,
@@ -137,107 +138,127 @@ async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, 
         view,
         state,
         requests,
-        responses,
-        closing: serving.closing.listen(),
-        more: false,
-        sending_since: None,
+        asking: true,
+        closing: Some(serving.closing.listen()),
+        more: None,
+        due: None,
+        sending: None,
         converging: None,
         ends,
         joining: Some(turn),
         alarm: Alarm::default(),
     });
-    stream.take_in(first)?;
+    stream.take_in(first, Instant::now())?;
     Ok(Some(stream))
 }
 
 impl<R: Request> Stream<R> {
-    async fn serve(&mut self) -> Result<(), Status> {
-        loop {
-            self.keep_time()?;
-            match self.event().await {
-                Event::Request(Ok(Some(request))) => self.take_in(request)?,
-                Event::Request(Ok(None)) => return self.finish().await,
-                Event::Request(Err(status)) => return Err(status),
-                Event::Gone => return Ok(()),
-                // Requests come first, and there is none.
-                Event::Changed => {
-                    self.may_send();
-                    self.send();
-                }
-                Event::Room => self.send(),
-                Event::Alarm => {}
-                Event::Shutdown => return self.drain().await,
+    /// The next message, for a connection that can take one.
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, Status>>> {
+        self.sending = None;
+        for _ in 0..BURST {
+            match self.poll_step(context) {
+                Poll::Ready(Ok(Step::Again)) => {}
+                Poll::Ready(Ok(Step::Send(message))) => return Poll::Ready(Some(Ok(message))),
+                Poll::Ready(Ok(Step::End)) => return Poll::Ready(None),
+                Poll::Ready(Err(status)) => return Poll::Ready(Some(Err(status))),
+                Poll::Pending => return Poll::Pending,
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    async fn event(&mut self) -> Event<R> {
-        if !self.more {
-            return poll_fn(|context| self.poll_event(context)).await;
+    /// Why it must end, although its connection takes nothing and does not poll it.
+    pub(super) fn overdue(&self, now: Instant, stall: Duration) -> Option<Status> {
+        if self.sending? + stall <= now {
+            return Some(Status::resource_exhausted("the client does not read its responses"));
         }
-        let responses = self.responses.clone();
-        tokio::select! {
-            biased;
-            event = poll_fn(|context| self.poll_event(context)) => event,
-            room = responses.reserve() => room.map_or(Event::Gone, |_| Event::Room),
-        }
+        self.ended(now)
     }
 
     /// Requests come first, so that what is asked together is answered together.
-    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event<R>> {
-        if self.closing.poll(context).is_ready() {
+    /// A client whose requests never end is answered and aged like others.
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Status>> {
+        let now = Instant::now();
+        if let Some(status) = self.ended(now) {
+            return Poll::Ready(Err(status));
+        }
+        if self.more.is_some_and(|since| since + PATIENCE < now) {
+            return Poll::Ready(Ok(self.respond(now)));
+        }
+        let Poll::Ready(event) = self.poll_event(now, context) else { return self.at_rest(now) };
+        Poll::Ready(match event {
+            Event::Request(Ok(Some(request))) => self.take_in(request, now).map(|()| Step::Again),
+            Event::Request(Ok(None)) => {
+                self.asking = false;
+                Ok(Step::Again)
+            }
+            Event::Request(Err(status)) => Err(status),
+            Event::Changed => {
+                self.may_send(now);
+                Ok(self.respond(now))
+            }
+            Event::Alarm => {
+                if self.due.is_some_and(|due| due <= now) {
+                    self.may_send(now);
+                }
+                Ok(Step::Again)
+            }
+            Event::Shutdown => {
+                self.leave(now);
+                Ok(Step::Again)
+            }
+        })
+    }
+
+    fn poll_event(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Event<R>> {
+        if self.closing.as_mut().is_some_and(|closing| closing.poll(context).is_ready()) {
             return Poll::Ready(Event::Shutdown);
         }
-        if let Poll::Ready(request) = self.requests.poll_message(context) {
+        if self.asking
+            && let Poll::Ready(request) = self.requests.poll_message(context)
+        {
             return Poll::Ready(Event::Request(request));
         }
-        if !self.more && self.view.poll_changed(context).is_ready() {
+        if self.more.is_none() && self.view.poll_changed(context).is_ready() {
             return Poll::Ready(Event::Changed);
         }
-        let now = Instant::now();
-        let Some(due) = self.next_alarm(now) else { return Poll::Pending };
-        self.alarm.poll(due, now, context).map(|()| Event::Alarm)
+        let alarm = [self.due, self.ends.map(|(at, _)| at)].into_iter().flatten().min();
+        let Some(alarm) = alarm else { return Poll::Pending };
+        self.alarm.poll(alarm, now, context).map(|()| Event::Alarm)
     }
 
-    /// When something is due without any event.
-    fn next_alarm(&self, now: Instant) -> Option<Instant> {
-        let deadline = if self.more { None } else { self.deadline(now) };
-        [self.stalls(), self.ends, deadline].into_iter().flatten().min()
+    /// Nothing happens: what waits is sent.
+    fn at_rest(&mut self, now: Instant) -> Poll<Result<Step, Status>> {
+        if self.more.is_some() {
+            Poll::Ready(Ok(self.respond(now)))
+        } else if self.asking {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(Step::End))
+        }
     }
 
-    fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.state.deadline(now.into_std()).map(Instant::from_std)
+    fn ended(&self, now: Instant) -> Option<Status> {
+        let (_, why) = self.ends.filter(|(at, _)| *at <= now)?;
+        Some(Status::unavailable(why))
     }
 
-    fn stalls(&self) -> Option<Instant> {
-        self.sending_since.map(|since| since + self.shared.config.stall)
-    }
-
-    /// Does what is due. A client whose requests never end is answered, aged and
-    /// dropped like others.
-    fn keep_time(&mut self) -> Result<(), Status> {
-        let now = Instant::now();
-        let due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
-        if due(self.ends) {
-            return Err(Status::unavailable("the stream has reached its maximum age"));
+    /// Ends at a time of its own, so that not all clients reconnect at once.
+    fn leave(&mut self, now: Instant) {
+        self.closing = None;
+        let at = now + self.shared.config.drain.mul_f64(spread(self.client.stream));
+        if self.ends.is_none_or(|(end, _)| at < end) {
+            self.ends = Some((at, SHUTDOWN));
         }
-        if due(self.stalls()) {
-            if self.more || self.responses.capacity() == 0 {
-                return Err(Status::resource_exhausted("the client does not read its responses"));
-            }
-            self.sending_since = None;
-        }
-        if !self.more && due(self.deadline(now)) {
-            self.may_send();
-        }
-        if self.more && self.sending_since.is_some_and(|since| now - since > PATIENCE) {
-            self.send();
-        }
-        Ok(())
     }
 
     /// Takes in a request, at the latest moment of the view.
-    fn take_in(&mut self, mut request: R) -> Result<(), Status> {
+    fn take_in(&mut self, mut request: R, at: Instant) -> Result<(), Status> {
         if let Some(implied) = &self.implied {
             if request.type_url().is_empty() {
                 request.set_type_url(implied);
@@ -246,7 +267,8 @@ impl<R: Request> Stream<R> {
             }
         }
         let type_url = TypeUrl::from(request.type_url());
-        let now = self.catch_up();
+        let now = at.into_std();
+        self.catch_up(now);
         let verdict = self.state.on_request(request, &*self.view, now);
         self.view.release();
         self.note(&type_url, verdict?, now);
@@ -256,40 +278,35 @@ impl<R: Request> Stream<R> {
             self.membership.connected.subscribed(&type_url, subscription, pending);
         }
         if self.state.has_more() {
-            self.may_send();
+            self.may_send(at);
         } else {
-            self.rest();
+            self.rest(now);
         }
         Ok(())
     }
 
     /// Moves the view to the latest moment, until it is released.
-    fn catch_up(&mut self) -> std::time::Instant {
-        let now = Instant::now().into_std();
+    fn catch_up(&mut self, now: std::time::Instant) {
         let changes = self.view.advance();
         if let Some(since) = changes.since {
             self.converging.get_or_insert((since, false));
         }
         self.state.on_changes(&changes, now);
-        now
     }
 
     fn note(&mut self, type_url: &TypeUrl, verdict: Verdict, now: std::time::Instant) {
+        let change = self.converging.map(|(since, _)| since);
+        let trip = |answered: &Answered| RoundTrip { sent: answered.sent, answered: now, change };
         let observer = &self.shared.observer;
         match verdict {
             Verdict::None => {}
             Verdict::Stale => observer.expired_nonce(&self.client, type_url),
             Verdict::Ack(answered) => {
-                observer.acked(
-                    &self.client,
-                    type_url,
-                    now.saturating_duration_since(answered.sent),
-                );
+                observer.acked(&self.client, type_url, trip(&answered));
                 self.membership.connected.acked(type_url, &answered);
                 self.note_convergence(now);
             }
             Verdict::Nack(answered, rejection) => {
-                self.converging = None;
                 info!(
                     node = self.client.node.id,
                     r#type = type_url.short(),
@@ -298,8 +315,9 @@ impl<R: Request> Stream<R> {
                     culprits = ?rejection.culprits,
                     "response refused"
                 );
-                observer.rejected(&self.client, type_url, &rejection);
+                observer.rejected(&self.client, type_url, trip(&answered), &rejection);
                 self.membership.connected.nacked(type_url, &answered, &rejection);
+                self.converging = None;
             }
         }
     }
@@ -313,77 +331,47 @@ impl<R: Request> Stream<R> {
         }
     }
 
-    fn may_send(&mut self) {
-        if !self.more && self.responses.capacity() > 0 {
-            self.sending_since = None;
-        }
-        self.more = true;
-        self.sending_since.get_or_insert_with(Instant::now);
+    fn may_send(&mut self, now: Instant) {
+        self.more.get_or_insert(now);
+        self.due = None;
     }
 
-    /// Hands responses to the connection while it takes them.
-    fn send(&mut self) {
-        while self.more && self.responses.capacity() > 0 {
-            let now = self.catch_up();
-            let response = self.state.next(&*self.view, now);
-            self.view.release();
-            self.more = response.is_some() && self.state.has_more();
-            match response {
-                Some(response) => self.hand_over(response),
-                None => self.sending_since = None,
-            }
-            if !self.more {
-                self.membership.connected.rests(|type_url| self.state.pending(type_url));
-                self.rest();
-            }
+    /// The next response, if anything is to be said.
+    fn respond(&mut self, at: Instant) -> Step {
+        let now = at.into_std();
+        self.catch_up(now);
+        let response = self.state.next(&*self.view, now);
+        self.view.release();
+        let since = self.more.take();
+        self.more = (response.is_some() && self.state.has_more()).then_some(at);
+        let waited = since.map_or(Duration::ZERO, |since| at - since);
+        let message = response.map(|response| self.hand_over(response, at, waited));
+        if self.more.is_none() {
+            self.membership.connected.rests(|type_url| self.state.pending(type_url));
+            self.rest(now);
         }
+        message.map_or(Step::Again, Step::Send)
     }
 
-    fn hand_over(&mut self, response: Response) {
+    fn hand_over(&mut self, response: Response, now: Instant, waited: Duration) -> Message {
         self.joining = None;
+        self.sending = Some(now);
         if let Some((_, sent)) = &mut self.converging {
             *sent = true;
         }
-        let waited = self
-            .sending_since
-            .replace(Instant::now())
-            .map_or(Duration::ZERO, |since| since.elapsed());
         self.shared.observer.pushed(&self.client, &response, waited);
         self.membership.connected.sent(&response, self.state.pending(&response.type_url));
-        // Only this task sends, and a moment ago there was room.
-        let _ = self.responses.try_send(Ok(response.message));
+        response.message
     }
 
     /// Nothing more can be sent for now.
-    fn rest(&mut self) {
+    fn rest(&mut self, now: std::time::Instant) {
         self.joining = None;
+        self.due = self.state.deadline(now).map(Instant::from_std);
         // Changes that concern this client in nothing have no convergence.
         if self.state.settled() {
             self.converging = None;
         }
-    }
-
-    /// The client asks for nothing more, and is given what it asked for.
-    async fn finish(&mut self) -> Result<(), Status> {
-        while self.more {
-            let room = timeout(self.shared.config.stall, self.responses.reserve()).await;
-            if !matches!(room, Ok(Ok(_))) {
-                return Ok(());
-            }
-            drop(room);
-            self.send();
-        }
-        Ok(())
-    }
-
-    /// Ends at a time of its own, so that not all clients reconnect at once.
-    async fn drain(&mut self) -> Result<(), Status> {
-        let delay = self.shared.config.drain.mul_f64(spread(self.client.stream));
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.responses.closed() => {}
-        }
-        Err(Status::unavailable("the server is shutting down"))
     }
 }
 

@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
-use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -18,8 +18,8 @@ use crate::protocol::{Message, Place};
 const CHUNK: usize = 64 << 10;
 
 /// The messages of one stream.
-pub(in crate::server) struct Responses {
-    messages: mpsc::Receiver<Result<Message, Status>>,
+pub(in crate::server) struct Responses<S> {
+    messages: S,
     sending: Option<Sending>,
     ended: bool,
 }
@@ -34,11 +34,13 @@ struct Sending {
     left: bool,
 }
 
-impl Responses {
-    /// The response that carries these messages.
-    pub(in crate::server) fn response(
-        messages: mpsc::Receiver<Result<Message, Status>>,
-    ) -> Response<Body> {
+impl<S> Responses<S>
+where
+    S: Stream<Item = Result<Message, Status>> + Unpin + Send + 'static,
+{
+    /// The response that carries these messages. The next is asked for when the
+    /// connection has taken the one before.
+    pub(in crate::server) fn response(messages: S) -> Response<Body> {
         let frames = Self { messages, sending: None, ended: false };
         let mut response = Response::new(Body::new(frames));
         let grpc = HeaderValue::from_static("application/grpc");
@@ -54,6 +56,14 @@ impl Responses {
             self.sending = None;
         }
         Some(chunk)
+    }
+
+    /// The status, as trailers.
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Ok(Frame::trailers(trailers))
     }
 }
 
@@ -74,7 +84,10 @@ impl Sending {
     }
 }
 
-impl http_body::Body for Responses {
+impl<S> http_body::Body for Responses<S>
+where
+    S: Stream<Item = Result<Message, Status>> + Unpin + Send + 'static,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -89,7 +102,7 @@ impl http_body::Body for Responses {
             if self.ended {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(self.messages.poll_recv(context)) {
+            match std::task::ready!(Pin::new(&mut self.messages).poll_next(context)) {
                 Some(Ok(message)) => self.sending = Some(Sending::new(message)),
                 Some(Err(status)) => return Poll::Ready(Some(self.end(&status))),
                 None => return Poll::Ready(Some(self.end(&Status::ok("")))),
@@ -102,20 +115,11 @@ impl http_body::Body for Responses {
     }
 }
 
-impl Responses {
-    /// The status, as trailers.
-    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
-        self.ended = true;
-        let mut trailers = HeaderMap::new();
-        status.add_header(&mut trailers)?;
-        Ok(Frame::trailers(trailers))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use futures::stream;
     use http_body_util::BodyExt;
     use mainstem_proto::Encoded;
     use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
@@ -134,12 +138,7 @@ mod tests {
     }
 
     async fn sent(messages: Vec<Result<Message, Status>>) -> (Vec<Bytes>, HeaderMap) {
-        let (sender, receiver) = mpsc::channel(messages.len().max(1));
-        for message in messages {
-            sender.try_send(message).unwrap();
-        }
-        drop(sender);
-        let mut body = Responses::response(receiver).into_body();
+        let mut body = Responses::response(stream::iter(messages)).into_body();
         let (mut chunks, mut trailers) = (Vec::new(), HeaderMap::new());
         while let Some(frame) = body.frame().await {
             match frame.unwrap().into_data() {
