@@ -6,6 +6,8 @@
 ENVOY_VERSIONS := 1.40.0 1.39.3 1.38.3 1.37.0 1.36.4
 
 CARGO := cargo
+# What a plain build leaves out, and tests do not.
+FEATURES := --features mainstem/otel
 # Crates with benchmarks.
 BENCHES := mainstem-aggregate mainstem-consul mainstem-file mainstem-kubernetes mainstem-translate
 
@@ -16,8 +18,8 @@ quickstart: ## see it work: two registries, one hostname, a real Envoy
 	./scripts/quickstart
 
 test: tools ## run every test, against real servers
-	$(CARGO) test --workspace --lib --bins --tests --examples --locked
-	$(CARGO) test --workspace --doc --locked
+	$(CARGO) test --workspace --lib --bins --tests --examples $(FEATURES) --locked
+	$(CARGO) test --workspace --doc $(FEATURES) --locked
 
 test-all: export MAINSTEM_TEST_MATRIX := full
 test-all: test ## the same with the whole matrix of faults and versions
@@ -56,7 +58,8 @@ bench-xds: ## the xDS server beside its floor (XDS='--quick', or '--proxies 100,
 
 lint: ## check format, clippy and documentation, warnings being errors
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets $(FEATURES) --locked -- -D warnings
+	$(CARGO) clippy --package mainstem --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 fmt: ## format the code

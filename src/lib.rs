@@ -30,6 +30,7 @@ pub mod policies;
 pub mod registries;
 pub mod serve;
 pub mod shutdown;
+pub mod spans;
 pub mod supervise;
 pub mod telemetry;
 pub mod xds;

@@ -15,6 +15,7 @@ use crate::authentication::Gate;
 use crate::configuration::{self, Followers};
 use crate::listeners::Listeners;
 use crate::metrics::{AuthMetrics, Metrics, Pushes};
+use crate::spans::Spans;
 use crate::supervise::Supervisor;
 use crate::xds::Source;
 use crate::{conflict_events, control_store, policies, registries, shutdown};
@@ -75,11 +76,13 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     tasks.spawn("scopes", source.clone().follow(shutdown.clone()));
     let (clients, pushes) = (Clients::default(), Pushes::default());
     source.tell_of(clients.clone());
+    let spans = Spans::from_environment()?;
+    source.trace(spans.clone());
     let server = Server::observed(
         ServerConfig::default(),
         Arc::new(source.clone()),
         clients.clone(),
-        Arc::new(pushes.clone()),
+        Arc::new((pushes.clone(), spans.clone())),
     );
     let auth = AuthMetrics::default();
     let gate = Gate::new(&config, source.clone(), auth.clone());
@@ -114,6 +117,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
         "mainstem is serving"
     );
     let result = tasks.run().await;
+    spans.flush().await;
     info!("stopped");
     result
 }

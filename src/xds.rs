@@ -40,6 +40,8 @@ pub use node::proxy;
 use tracks::Tracks;
 use view::View;
 
+use crate::spans::Spans;
+
 /// The resources of all proxies, out of the newest snapshot. Clones are the same source.
 #[derive(Clone)]
 pub struct Source {
@@ -53,6 +55,7 @@ struct Shared {
     control: watch::Receiver<Controlled>,
     /// Who is connected, for those who ask about others.
     clients: OnceLock<Clients>,
+    spans: OnceLock<Spans>,
     readiness: Readiness,
     /// Whether the scopes hold a snapshot that is worth serving.
     ready: AtomicBool,
@@ -125,6 +128,7 @@ impl Source {
             snapshots: published.snapshots.clone(),
             control: published.control.shared().clone(),
             clients: OnceLock::new(),
+            spans: OnceLock::new(),
             readiness: published.readiness.clone(),
             ready: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
@@ -180,6 +184,11 @@ impl Source {
         let _ = self.shared.clients.set(clients);
     }
 
+    /// Traces changes as they come.
+    pub fn trace(&self, spans: Spans) {
+        let _ = self.shared.spans.set(spans);
+    }
+
     /// How much the scopes hold.
     pub fn counts(&self) -> Counts {
         self.shared.scopes.counts()
@@ -226,12 +235,20 @@ impl Source {
     fn update(&self) {
         let at = self.shared.snapshots.since();
         let snapshot: Arc<Snapshot> = self.shared.snapshots.load();
+        let change = self.shared.spans.get().map(|spans| {
+            let held = self.shared.scopes.snapshot().generation();
+            spans.change(at, &snapshot, snapshot.changes_since(held).as_ref())
+        });
         let told = self.shared.scopes.update(&snapshot);
+        let streams = told.len();
         let wakes = self.shared.wakes.lock();
         for attached in told {
             if let Some(wake) = wakes.get(&attached.id()) {
                 wake.wake(at);
             }
+        }
+        if let Some(change) = change {
+            change.told(streams);
         }
     }
 

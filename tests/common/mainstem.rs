@@ -60,6 +60,16 @@ impl Mainstem {
 
     /// As [`launch`](Self::launch), with more of the configuration.
     pub async fn launch_with(ip: Ipv4Addr, registries: &[Value], settings: Value) -> Self {
+        Self::launch_in(&[], ip, registries, settings).await
+    }
+
+    /// As [`launch_with`](Self::launch_with), with variables in its environment.
+    pub async fn launch_in(
+        environment: &[(&str, &str)],
+        ip: Ipv4Addr,
+        registries: &[Value],
+        settings: Value,
+    ) -> Self {
         let xds = SocketAddr::from((ip, free_port()));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let scratch = Scratch::new("mainstem");
@@ -73,8 +83,13 @@ impl Mainstem {
         }
         merge(&mut own, settings);
         let file = write_config(&scratch, &own, registries);
-        let program =
-            Program::new(env!("CARGO_BIN_EXE_mainstem")).args(["serve", "--config"]).arg(file);
+        let program = environment
+            .iter()
+            .fold(Program::new(env!("CARGO_BIN_EXE_mainstem")), |program, (name, value)| {
+                program.env(name, value)
+            })
+            .args(["serve", "--config"])
+            .arg(file);
         let mainstem = Self {
             process: Process::spawn("mainstem", program, scratch.path()),
             admin: HttpClient::new(&format!("http://{admin}")),
