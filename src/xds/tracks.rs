@@ -25,6 +25,9 @@ pub(super) struct Tracks {
     version: AtomicU64,
     /// Where snapshots are kept across restarts, if they are.
     files: OnceLock<LastGood>,
+    /// The tracks whose files count. Held while one is written or forgotten: of two
+    /// tracks of one group, begun shortly one after the other, the later stays.
+    kept: Arc<Mutex<BTreeMap<ProxyGroup, Moment>>>,
     writing: Mutex<JoinSet<()>>,
 }
 
@@ -61,6 +64,7 @@ impl Tracks {
             held: RwLock::default(),
             version: AtomicU64::new(0),
             files: OnceLock::new(),
+            kept: Arc::default(),
             writing: Mutex::default(),
         }
     }
@@ -143,10 +147,15 @@ impl Tracks {
 
     fn write(&self, group: &ProxyGroup, since: Moment, snapshot: Arc<Snapshot>) {
         let Some(files) = self.files.get().cloned() else { return };
-        let group = group.clone();
+        let (group, kept) = (group.clone(), self.kept.clone());
+        kept.lock().insert(group.clone(), since);
         let mut writing = self.writing.lock();
         while writing.try_join_next().is_some() {}
         writing.spawn_blocking(move || {
+            let kept = kept.lock();
+            if kept.get(&group) != Some(&since) {
+                return;
+            }
             if let Err(error) = files.write(&file(&group), values(&snapshot), since.time()) {
                 warn!(proxies = %group, %error, "what a track keeps ends with this process");
             }
@@ -154,6 +163,8 @@ impl Tracks {
     }
 
     fn forget(&self, group: &ProxyGroup) {
+        let mut kept = self.kept.lock();
+        kept.remove(group);
         if let Some(Err(error)) = self.files.get().map(|files| files.forget(&file(group))) {
             warn!(proxies = %group, %error, "what a track kept stays on disk");
         }
