@@ -6,6 +6,8 @@
 //! state that the registry is in, and that it recovers without help.
 
 mod common;
+#[path = "faults/machines.rs"]
+mod machines;
 #[path = "faults/moments.rs"]
 mod moments;
 #[path = "faults/sites.rs"]
@@ -74,6 +76,11 @@ async fn no_fault_of_kubernetes_loses_an_endpoint() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_of_another_control_plane_loses_an_endpoint() {
     suffer_all(Site::mcp().await, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_of_machines_that_register_themselves_loses_an_endpoint() {
+    suffer_all(Site::memory(), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

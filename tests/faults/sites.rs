@@ -1,6 +1,7 @@
 //! Registries with two services of four endpoints each, and what can befall them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mainstem_test_support::{
@@ -11,6 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Fault;
+use super::machines::MemorySite;
 use super::source::McpSite;
 
 /// The services.
@@ -38,6 +40,8 @@ pub enum Site {
     File(FileSite),
     /// Another control plane, behind a proxy.
     Mcp(Box<McpSite>),
+    /// Machines that register themselves, behind a proxy.
+    Memory(MemorySite),
 }
 
 pub struct ConsulSite {
@@ -91,6 +95,17 @@ impl Site {
         Self::Mcp(Box::new(McpSite::start().await))
     }
 
+    pub fn memory() -> Self {
+        Self::Memory(MemorySite::new())
+    }
+
+    /// Takes notice of the control plane, where the registry needs to know it.
+    pub fn attach(&mut self, admin: SocketAddr) {
+        if let Self::Memory(site) = self {
+            site.attach(admin);
+        }
+    }
+
     /// What it is called.
     pub fn id(&self) -> &'static str {
         match self {
@@ -98,6 +113,7 @@ impl Site {
             Self::Kubernetes(_) => "kubernetes/home",
             Self::File(_) => "file/static",
             Self::Mcp(_) => "mcp/far",
+            Self::Memory(_) => "memory/vms",
         }
     }
 
@@ -123,6 +139,7 @@ impl Site {
             ],
             Self::File(_) => &[HalfGone, AllGone, Malformed, Cut, Emptied],
             Self::Mcp(_) => &[Killed, Stopped, Cut, Slow, HalfGone, AllGone, Emptied],
+            Self::Memory(_) => &[Stopped, Cut, Slow, HalfGone, AllGone],
         }
     }
 
@@ -153,6 +170,7 @@ impl Site {
             }
             Self::File(site) => site.config(),
             Self::Mcp(site) => site.config(),
+            Self::Memory(site) => site.config(),
         };
         config["guard"] = json!({ "window": "1s", "hold": "5m" });
         config
@@ -162,8 +180,8 @@ impl Site {
     pub fn is_named_in(&self, settings: &str) -> bool {
         match self {
             Self::Consul(site) => settings.contains(&site.proxy.https_url()),
-            // Each configuration has a kubeconfig file of its own.
-            Self::Kubernetes(_) => true,
+            // Each configuration has a kubeconfig file of its own; machines have no place.
+            Self::Kubernetes(_) | Self::Memory(_) => true,
             Self::File(site) => settings.contains(&site.files.path().display().to_string()),
             Self::Mcp(site) => site.is_named_in(settings),
         }
@@ -184,6 +202,7 @@ impl Site {
             Self::Kubernetes(site) => site.put(service, hosts).await,
             Self::File(site) => site.put(service, hosts),
             Self::Mcp(site) => site.put(service, hosts),
+            Self::Memory(site) => site.put(service, hosts),
         }
     }
 
@@ -222,6 +241,7 @@ impl Site {
                 Box::new(before)
             }
             Self::Mcp(site) => Box::new(site.move_on()),
+            Self::Memory(_) => Box::new(()),
         }
     }
 
@@ -258,6 +278,7 @@ impl Site {
             Self::Kubernetes(site) => site.inject(fault).await,
             Self::File(site) => site.inject(fault),
             Self::Mcp(site) => site.inject(fault).await,
+            Self::Memory(site) => site.inject(fault).await,
         }
     }
 
@@ -268,6 +289,7 @@ impl Site {
             Self::Kubernetes(site) => site.heal(fault).await,
             Self::File(_) => {}
             Self::Mcp(site) => site.heal(fault).await,
+            Self::Memory(site) => site.heal().await,
         }
         self.put_all(&[1, 2, 3, 4]).await;
     }

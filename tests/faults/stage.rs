@@ -42,6 +42,10 @@ impl Expected {
             (_, Fault::AllGone | Fault::Emptied) => {
                 Self { first: vec![], held: ALL.into(), ..all() }
             }
+            // The registry is there, and those who registered are silent.
+            (Site::Memory(_), Fault::Stopped) => Self { first: vec![], held: ALL.into(), ..all() },
+            // They are heard, but hear nothing.
+            (Site::Memory(_), Fault::Cut | Fault::Slow) => all(),
             (_, Fault::Malformed) | (Site::File(_), Fault::Cut) => Self { rejects: true, ..all() },
             (_, Fault::Older) => all(),
             _ => Self { state: "stale", ..all() },
@@ -71,10 +75,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn set(site: Site) -> Self {
+    pub async fn set(mut site: Site) -> Self {
         site.put_all(&ALL).await;
         let mainstem = Mainstem::keeping(Ipv4Addr::LOCALHOST, &[site.config()], None).await;
         mainstem.ready().await;
+        site.attach(mainstem.admin());
         let envoys = [gateway(&mainstem, "--delta").await, gateway(&mainstem, "--sotw").await];
         let stage = Self { site, mainstem, envoys };
         stage.stands("at the start").await;
