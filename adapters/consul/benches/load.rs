@@ -3,7 +3,8 @@
 //! For each catalog: queries and bytes of one change of health of a service with
 //! a query of its own (hot) and of one without (cold), and of one change of a
 //! cold service that no check tells (its port). Delays are from the write's
-//! return to the update; queries and bytes count until then.
+//! return to the update; queries and bytes count until then. Then what a minute
+//! costs in which nothing changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use mainstem_test_support::{Consul, ConsulOptions, Scratch};
 use serde_json::{Value as Json, json};
 
 const ROUNDS: usize = 20;
+const MINUTE: Duration = Duration::from_secs(60);
 
 struct Scene {
     consul: Consul,
@@ -57,7 +59,20 @@ fn is(view: &View, i: usize, port: u16, health: Health) -> Result<(), String> {
 }
 
 impl Scene {
-    async fn set(services: usize, tls: bool, max_queries: Option<usize>) -> Self {
+    /// With the probe off, and queries that wait for longer than the benchmark lasts.
+    async fn set(services: usize, tls: bool) -> Self {
+        Self::set_with(services, tls, |config| ConsulConfig {
+            probe_interval: TimeSpan::from_secs(3600),
+            ..config
+        })
+        .await
+    }
+
+    async fn set_with(
+        services: usize,
+        tls: bool,
+        with: impl FnOnce(ConsulConfig) -> ConsulConfig,
+    ) -> Self {
         let mut options = ConsulOptions::default();
         (options.tls, options.connection_limit) = (tls, 200);
         let consul = Consul::start(options).await;
@@ -67,13 +82,11 @@ impl Scene {
         consul.txn(&(0..services).map(|i| check(i, "passing")).collect::<Vec<_>>()).await;
         let scratch = Scratch::new("load");
         let ca = consul.ca().map(|ca| scratch.write("ca.pem", ca.pem()));
-        let adapter = ConsulAdapter::new(ConsulConfig {
+        let adapter = ConsulAdapter::new(with(ConsulConfig {
             address: consul.http_url(),
             tls: TlsConfig { ca, ..TlsConfig::default() },
-            max_queries,
-            probe_interval: TimeSpan::from_secs(3600),
             ..ConsulConfig::new("vm")
-        });
+        }));
         let (registry, traffic) = (adapter.registry(), adapter.traffic());
         let start = Instant::now();
         let mut watch = Watch::start(registry, Box::new(adapter));
@@ -140,7 +153,7 @@ fn row(what: &str, scene: &Scene, kind: &str, mut costs: Costs) {
 
 async fn over_tls(services: usize) {
     let what = "HTTP/2 over TLS";
-    let mut scene = Scene::set(services, true, None).await;
+    let mut scene = Scene::set(services, true).await;
     let last = services - 1;
     let costs = scene.flips(last, false).await;
     row(what, &scene, "health", costs);
@@ -150,7 +163,7 @@ async fn over_tls(services: usize) {
 
 async fn over_plain_http(services: usize) {
     let what = "plain HTTP, 128";
-    let mut scene = Scene::set(services, false, None).await;
+    let mut scene = Scene::set(services, false).await;
     let last = services - 1;
     let costs = scene.flips(last, false).await;
     row(what, &scene, "health, same service", costs);
@@ -160,6 +173,24 @@ async fn over_plain_http(services: usize) {
         let costs = scene.ports(last - 300).await;
         row(what, &scene, "registration, each a cold service", costs);
     }
+}
+
+/// A minute in which each blocking query ends once, as none does in the first of the
+/// five minutes that it waits by default.
+async fn idle(services: usize, tls: bool) {
+    let scene =
+        Scene::set_with(services, tls, |config| ConsulConfig { wait: MINUTE.into(), ..config })
+            .await;
+    // The first queries are under way, each at its own pace.
+    tokio::time::sleep(MINUTE).await;
+    let before = (scene.traffic.queries(), scene.traffic.bytes());
+    tokio::time::sleep(MINUTE).await;
+    let queries = scene.traffic.queries() - before.0;
+    let bytes = (scene.traffic.bytes() - before.1) as f64 / 1000.0;
+    let transport = if tls { "HTTP/2 over TLS" } else { "plain HTTP, 128" };
+    println!(
+        "| {transport} | {services} | | an idle minute, `wait: 1m` | {queries} | {bytes:.0} | | |"
+    );
 }
 
 #[tokio::main]
@@ -172,5 +203,10 @@ async fn main() {
     for services in sizes {
         over_tls(*services).await;
         over_plain_http(*services).await;
+    }
+    if full {
+        for tls in [true, false] {
+            idle(sizes[0], tls).await;
+        }
     }
 }

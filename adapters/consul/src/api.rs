@@ -74,6 +74,7 @@ pub struct Api {
     place: Vec<(&'static str, String)>,
     canary: String,
     consistency: Consistency,
+    agent_cache: bool,
     views: Views,
 }
 
@@ -100,6 +101,7 @@ impl Api {
             place: config.place(),
             canary: config.canary().to_owned(),
             consistency: config.consistency,
+            agent_cache: config.agent_cache,
             views,
         };
         let present = api.probe().await?;
@@ -150,6 +152,7 @@ impl Api {
         ask: Ask,
     ) -> Result<Answer<ServiceList>, ApiError> {
         let query = self.asking(ask, &["catalog", "services"]).after(index);
+        let query = query.cached(self.may_be_cached(ask));
         let answer = self.client.ask(query).await?;
         let services: ServiceList = answer.parse()?;
         if !self.canary.is_empty() && !services.contains_key(&self.canary) {
@@ -169,6 +172,7 @@ impl Api {
         ask: Ask,
     ) -> Result<Answer<Vec<RawInstance>>, ApiError> {
         let mut query = self.asking(ask, &["health", "service", service]).after(index);
+        query = query.cached(self.may_be_cached(ask));
         if self.views == Views::Avoided {
             query = query.by_servers();
         }
@@ -216,6 +220,13 @@ impl Api {
             (Ask::Leader, Consistency::Stale) => self.query(path).consistency(Consistency::Default),
             _ => self.query(path),
         }
+    }
+
+    fn may_be_cached(&self, ask: Ask) -> bool {
+        self.agent_cache
+            && ask == Ask::Any
+            && self.views == Views::Welcome
+            && self.consistency != Consistency::Consistent
     }
 
     fn query(&self, path: &[&str]) -> Query {

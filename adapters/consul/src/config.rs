@@ -48,6 +48,11 @@ pub struct ConsulConfig {
     /// Which server may answer.
     #[serde(default)]
     pub consistency: Consistency,
+    /// Let the agent answer from its own cache, which it keeps up to date: servers are
+    /// asked once for all who ask one agent. What an answer takes away is asked of the
+    /// leader before it is believed. Under `consistency: consistent` without effect.
+    #[serde(default)]
+    pub agent_cache: bool,
     /// How long a blocking query waits for a change. Consul allows at most 10m.
     #[serde(default = "default_wait")]
     pub wait: TimeSpan,
@@ -163,6 +168,7 @@ impl ConsulConfig {
             token_file: None,
             tls: TlsConfig::default(),
             consistency: Consistency::default(),
+            agent_cache: false,
             wait: default_wait(),
             max_queries: None,
             probe_interval: default_probe_interval(),

@@ -5,3 +5,9 @@ mod common;
 use common::ConsulFixture;
 
 mainstem_test_support::adapter_battery!(ConsulFixture::start().await);
+
+mod from_the_agents_cache {
+    use super::ConsulFixture;
+
+    mainstem_test_support::adapter_battery!(ConsulFixture::cached().await);
+}

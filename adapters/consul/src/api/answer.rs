@@ -20,9 +20,9 @@ pub struct Answer<T> {
     pub index: CatalogIndex,
     /// Equal for equal bytes.
     pub hash: u64,
-    /// From an agent's own view (Consul's streaming backend): it does not say
-    /// whether rights were missing, so what it lacks may well be there.
-    pub streamed: bool,
+    /// From what the agent itself keeps (Consul's streaming backend, or its cache): it
+    /// does not say whether rights were missing, so what it lacks may well be there.
+    pub by_agent: bool,
     /// What it says.
     pub value: T,
 }
@@ -48,7 +48,7 @@ pub(super) struct Raw {
     address: String,
     index: Option<CatalogIndex>,
     filtered: bool,
-    streamed: bool,
+    by_agent: bool,
     body: Bytes,
 }
 
@@ -68,14 +68,15 @@ impl Raw {
                 .and_then(|i| i.parse().ok())
                 .and_then(CatalogIndex::new),
             filtered: header("x-consul-results-filtered-by-acls") == Some("true"),
-            streamed: header("x-consul-query-backend") == Some("streaming"),
+            by_agent: header("x-consul-query-backend") == Some("streaming")
+                || header("x-cache").is_some(),
             body,
         };
         if has_index {
             raw.index()?;
         }
-        // A streamed answer always says that no leader is known.
-        if header("x-consul-knownleader") == Some("false") && !raw.streamed {
+        // An answer of the agent's own says that no leader is known.
+        if header("x-consul-knownleader") == Some("false") && !raw.by_agent {
             return Err(ApiError::NoLeader { path: raw.path });
         }
         Ok(raw)
@@ -117,7 +118,7 @@ impl Raw {
         Ok(Answer {
             index: self.index()?,
             hash: xxh3_64(&self.body),
-            streamed: self.streamed,
+            by_agent: self.by_agent,
             value,
         })
     }

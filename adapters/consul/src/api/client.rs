@@ -34,6 +34,7 @@ pub(super) struct Query {
     index: CatalogIndex,
     has_index: bool,
     from_servers: bool,
+    cached: bool,
 }
 
 impl Query {
@@ -50,6 +51,7 @@ impl Query {
             index: CatalogIndex::START,
             has_index: true,
             from_servers: false,
+            cached: false,
         }
     }
 
@@ -68,6 +70,11 @@ impl Query {
     /// Not from the agent's own view, which cannot sort by distance.
     pub(super) fn by_servers(self) -> Self {
         Self { from_servers: true, ..self }
+    }
+
+    /// From the agent's cache, where that is allowed.
+    pub(super) fn cached(self, cached: bool) -> Self {
+        Self { cached, ..self }
     }
 
     /// For endpoints that are not of the catalog.
@@ -91,6 +98,9 @@ impl Query {
             }
             if self.from_servers {
                 pairs.append_pair("near", "_agent");
+            }
+            if self.cached {
+                pairs.append_key_only("cached");
             }
             if self.index.waits() {
                 pairs.append_pair("index", &self.index.to_string());

@@ -75,11 +75,14 @@ async fn everything_else_is_an_error(#[case] web: ResponseTemplate, #[case] says
 }
 
 #[tokio::test]
-async fn a_streamed_answer_needs_no_leader_and_says_that_it_is_streamed() {
-    let streamed = good(json!([]))
-        .insert_header("x-consul-knownleader", "false")
-        .insert_header("x-consul-query-backend", "streaming");
-    assert!(ask(streamed).await.unwrap().streamed);
+async fn an_answer_of_what_the_agent_keeps_needs_no_leader_and_says_whose_it_is() {
+    let kept = |header: &str, value: &str| {
+        good(json!([])).insert_header("x-consul-knownleader", "false").insert_header(header, value)
+    };
+    for answer in [kept("x-consul-query-backend", "streaming"), kept("x-cache", "HIT")] {
+        assert!(ask(answer).await.unwrap().by_agent);
+    }
+    assert!(!ask(good(json!([]))).await.unwrap().by_agent);
 }
 
 #[tokio::test]
@@ -153,6 +156,29 @@ async fn what_takes_something_away_is_asked_of_the_leader_also_under_stale() {
     let consistent = api(Consistency::Consistent).await.unwrap();
     consistent.instances("db", CatalogIndex::START, Ask::Any).await.unwrap();
     consistent.instances("db", CatalogIndex::START, Ask::Leader).await.unwrap();
+}
+
+#[rstest]
+#[case::by_default(Consistency::Default, &["cached", ""])]
+#[case::stale(Consistency::Stale, &["stale&cached", ""])]
+#[case::consistent(Consistency::Consistent, &["consistent", "consistent"])]
+#[tokio::test]
+async fn the_agents_cache_is_asked_for_nothing_that_takes_something_away(
+    #[case] consistency: Consistency,
+    #[case] expected: &[&str],
+) {
+    let server = server(good(json!([]))).await;
+    let with = |config: &mut ConsulConfig| {
+        (config.consistency, config.agent_cache) = (consistency, true);
+    };
+    let api = connect(&server, with).await.unwrap();
+    for ask in [Ask::Any, Ask::Leader] {
+        api.instances("web", CatalogIndex::START, ask).await.unwrap();
+    }
+    let requests = server.received_requests().await.unwrap();
+    let health = requests.iter().filter(|request| request.url.path().contains("/health/"));
+    let queries: Vec<_> = health.map(|one| one.url.query().unwrap_or_default()).collect();
+    assert_eq!(queries, expected);
 }
 
 #[tokio::test]

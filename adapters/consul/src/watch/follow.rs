@@ -158,7 +158,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(300);
 
     fn answer(index: u64, hash: u64) -> Result<Answer<u64>, ApiError> {
-        Ok(Answer { index: CatalogIndex::new(index).unwrap(), hash, streamed: false, value: hash })
+        Ok(Answer { index: CatalogIndex::new(index).unwrap(), hash, by_agent: false, value: hash })
     }
 
     fn failure() -> Result<Answer<u64>, ApiError> {
@@ -184,7 +184,7 @@ mod tests {
             let next = self.answers.lock().pop_front();
             if let Some(answer) = next {
                 self.asked.lock().push((index.to_string(), ask));
-                if matches!(&answer, Ok(answer) if answer.index == index && !answer.streamed) {
+                if matches!(&answer, Ok(answer) if answer.index == index && !answer.by_agent) {
                     tokio::time::sleep(WAIT).await;
                 }
                 return answer;
@@ -238,7 +238,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_at_the_same_index_before_its_time_is_asked_again_from_the_start() {
-        let early = Ok(Answer { streamed: true, ..answer(9, 1).unwrap() });
+        let early = Ok(Answer { by_agent: true, ..answer(9, 1).unwrap() });
         let (queries, said, backs) = run(vec![answer(9, 1), early, answer(4, 2)]).await;
         assert_eq!((said, backs), (vec![Some(1), Some(2)], 1));
         assert_eq!(queries, asked(&[("0", Ask::Any), ("9", Ask::Any), ("0", Ask::Leader)]));

@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
             Ok(answer) => {
                 self.touch(name);
                 // The servers' own answer tells lost rights from a lost instance.
-                if answer.streamed && self.catalog.would_lose(name, &answer.value) {
+                if answer.by_agent && self.catalog.would_lose(name, &answer.value) {
                     self.errands.add(name.clone(), Purpose::Confirm);
                 } else {
                     self.take(name, &answer);

@@ -28,6 +28,13 @@ impl ConsulFixture {
         Self::with(ConsulOptions::default()).await
     }
 
+    /// Whose adapter lets the agent answer from its cache.
+    pub async fn cached() -> Self {
+        let mut fixture = Self::start().await;
+        fixture.config.agent_cache = true;
+        fixture
+    }
+
     pub async fn with(options: ConsulOptions) -> Self {
         let consul = Consul::start(options).await;
         let proxy = FaultProxy::start(consul.http_address());
