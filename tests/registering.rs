@@ -206,6 +206,30 @@ async fn a_control_plane_that_forgot_is_told_again_by_the_next_heartbeat() {
     client.until_answered_by(&host, &["vm-1"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_up_before_the_control_plane_waits_for_it() {
+    let world = World::new(Kubernetes::shared().await).await;
+    let vm = world.workload("vm-1");
+    let desk = Desk::new();
+    let registries = [desk.registry("*", false)];
+    let mainstem =
+        Mainstem::launch_with(world.network.gateway(), &registries, desk.settings()).await;
+    mainstem.process().kill9();
+    let machine = desk.machine(&mainstem, &world.host("orders"), &vm);
+    eventually("it says what it waits for", TIMEOUT, async || match machine.log() {
+        log if log.contains("not registered yet: asking") => Ok(()),
+        log => Err(log),
+    })
+    .await;
+    mainstem.process().restart();
+    mainstem.ready().await;
+    eventually("it is registered", TIMEOUT, async || match registered(&mainstem) {
+        all if all == ["vm-1 live"] => Ok(()),
+        all => Err(format!("{all:?}: {}", machine.log())),
+    })
+    .await;
+}
+
 /// What the API answers to a request with a token.
 async fn asked(mainstem: &Mainstem, path: &str, token: &str, body: &Value) -> (u16, Value) {
     let client = HttpClient::new(&format!("http://{}", mainstem.admin()));

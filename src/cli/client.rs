@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::api::Failure;
 
 /// How long an answer may take: all services of a large mesh are some megabytes.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Nobody answers, or somebody who cannot now: later it may be otherwise.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotNow(String);
 
 /// A control plane's admin API.
 pub struct Admin {
@@ -39,7 +44,8 @@ impl Admin {
     /// The text of `/api/v1/WHAT`.
     ///
     /// # Errors
-    /// When nobody answers, or the answer is a failure; both say what to do.
+    /// [`NotNow`] when nobody answers or the server fails, else why it refuses; both say
+    /// what to do.
     pub async fn get(&self, what: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
         let given: Vec<_> =
             query.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
@@ -65,20 +71,24 @@ impl Admin {
         };
         let response = request.send().await.map_err(|error| {
             let cause = root_cause(&error);
-            anyhow!(
+            NotNow(format!(
                 "asking {}: {cause}\n  help: is `mainstem serve` running? Name its admin address with --admin ADDRESS",
                 self.base
-            )
+            ))
         })?;
         let (status, url) = (response.status(), response.url().clone());
         let text = response.text().await.with_context(|| format!("reading {url}"))?;
-        if !status.is_success() {
-            match serde_json::from_str::<Failure>(&text) {
-                Ok(failure) => bail!("{}", failure.error),
-                Err(_) => bail!("{url} answered {status}; is that the admin address of Mainstem?"),
-            }
+        if status.is_success() {
+            return Ok(text);
         }
-        Ok(text)
+        let failure = match serde_json::from_str::<Failure>(&text) {
+            Ok(failure) => failure.error,
+            Err(_) => format!("{url} answered {status}; is that the admin address of Mainstem?"),
+        };
+        if status.is_server_error() {
+            bail!(NotNow(failure));
+        }
+        bail!(failure)
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use mainstem_memory::Registered;
+use mainstem_registry::Backoff;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::client::Admin;
+use super::client::{Admin, NotNow};
 use super::{Ask, output, tables};
 use crate::{api, shutdown};
 
@@ -30,7 +31,8 @@ pub(super) struct Register {
     /// The registration's name, in place of the file's `id`
     #[arg(long)]
     id: Option<String>,
-    /// Stay, send heartbeats, and deregister when interrupted
+    /// Stay, send heartbeats, and deregister when interrupted; wait for a control plane
+    /// that does not answer yet
     #[arg(long, short)]
     keep: bool,
     #[command(flatten)]
@@ -71,6 +73,23 @@ impl Desk {
         Ok((text, done.ttl.duration() / 3))
     }
 
+    /// The same, again and again while nobody can do it now.
+    async fn register_in_time(&self, document: &Value) -> anyhow::Result<(String, Duration)> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut silent = false;
+        loop {
+            match self.register(document).await {
+                Err(error) if error.is::<NotNow>() => {
+                    if !std::mem::replace(&mut silent, true) {
+                        eprintln!("not registered yet: {error:#}");
+                    }
+                    backoff.wait().await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Sends heartbeats for ever. What cannot be said is said again, and what is not
     /// known any more, as after a restart, is registered again.
     async fn keep(&self, document: &Value, mut period: Duration) {
@@ -108,7 +127,15 @@ impl Register {
             document["id"] = id.into();
         }
         let desk = Desk::of(&self.registry, &self.ask)?;
-        let (text, period) = desk.register(&document).await?;
+        let end = shutdown::on_signal().context("listening for signals")?;
+        let registering = async {
+            match self.keep {
+                true => desk.register_in_time(&document).await,
+                false => desk.register(&document).await,
+            }
+        };
+        let registered = end.run_until_cancelled(registering).await;
+        let (text, period) = registered.context("interrupted before it was registered")??;
         let said = |done: &Registered| {
             format!(
                 "{} is registered; without a heartbeat for {} it is unhealthy",
@@ -119,7 +146,6 @@ impl Register {
         if !self.keep {
             return Ok(());
         }
-        let end = shutdown::on_signal().context("listening for signals")?;
         end.run_until_cancelled(desk.keep(&document, period)).await;
         desk.post("deregister", &json!({ "id": document["id"] })).await?;
         eprintln!("deregistered");
