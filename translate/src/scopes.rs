@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  proxy ─ placement ─▶ its scopes, one or two per type of resource
-//!                          outbound clusters   namespace, network
+//!                          outbound clusters   namespace (one for all that see the same), network
 //!                          inbound clusters    the ports of its workload
-//!                          endpoints           namespace, network; near ones also locality, node
+//!                          endpoints           the same; near ones also locality, node
 //!                          …
 //!  proxies in the same scopes ─▶ a group: one Moment for all of them
 //!
@@ -36,6 +36,7 @@ mod placement;
 mod pool;
 mod recipe;
 mod routes;
+mod seers;
 mod state;
 mod view;
 

@@ -76,6 +76,31 @@ fn proxies_that_are_told_the_same_share_it_across_namespaces_too() {
 }
 
 #[test]
+fn namespaces_that_see_the_same_share_all_scopes_of_routers_until_one_sees_more() {
+    let mut mesh = Mesh::of(vec![put(one_port(WEB, 80, Protocol::Http, "10.0.0.1"))]);
+    let router = |ns: &str| {
+        mesh.scopes.attach(proxy(&format!("router~10.1.0.9~gw.{ns}~x"), "c1", json!({})))
+    };
+    let (one, two) = (router("one"), router("two"));
+    assert_eq!(one.group(), two.group());
+
+    let mut shown = one_port("db.shop.svc.cluster.local", 80, Protocol::Http, "10.0.0.2");
+    shown.visibility = Visibility::Namespaces(["two".into()].into());
+    let told = mesh.change(vec![put(shown.clone())]);
+    assert_eq!(told, [two.id()].into());
+    assert_ne!(one.group(), two.group());
+    let db = |attached: &Arc<Attached>| {
+        names(attached, Kind::Cluster).iter().filter(|name| name.contains("db.shop")).count()
+    };
+    assert_eq!((db(&one), db(&two)), (0, 1));
+
+    shown.visibility = Visibility::Public;
+    assert_eq!(mesh.change(vec![put(shown)]), [one.id(), two.id()].into());
+    assert_eq!(one.group(), two.group());
+    assert_eq!((db(&one), db(&two)), (1, 1));
+}
+
+#[test]
 fn only_what_depends_on_the_place_differs_from_node_to_node() {
     let mut local = one_port("agent.shop.svc.cluster.local", 80, Protocol::Http, "10.0.0.2");
     local.node_local = true;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mainstem_model::{ChangeSet, Proxy, Snapshot};
+use mainstem_model::{ChangeSet, NamespaceName, Proxy, Snapshot};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
@@ -12,6 +12,7 @@ use super::members::Members;
 use super::placement::{NeedCounts, Placement, Relevance, placement};
 use super::pool::{Pool, ScopeId};
 use super::recipe::{Changes, Context, Shared};
+use super::seers::Seers;
 use super::view::{Moment, View, nothing};
 use super::{Attached, Counts, Group, GroupId, ProxyId};
 use crate::endpoint::Gateways;
@@ -30,6 +31,7 @@ pub(super) struct Core {
     snapshot: Arc<Snapshot>,
     gateways: Gateways,
     needs: NeedCounts,
+    seers: Seers,
     shared: Shared,
     pool: Pool,
     groups: FxHashMap<GroupId, GroupSlot>,
@@ -43,6 +45,7 @@ impl Core {
             settings,
             gateways: Gateways::of(&snapshot),
             needs: NeedCounts::of(&snapshot),
+            seers: Seers::of(&snapshot),
             snapshot,
             shared: Shared::default(),
             pool: Pool::default(),
@@ -76,7 +79,7 @@ impl Core {
     ) -> Arc<Attached> {
         let id = number();
         let proxy = Arc::new(proxy);
-        let placement = placement(&proxy, &self.snapshot, self.relevance(), &self.settings);
+        let placement = self.placement(&proxy);
         let group = self.join(&placement, id);
         let attached = make(id, proxy.clone(), group);
         let weak = Arc::downgrade(&attached);
@@ -102,11 +105,13 @@ impl Core {
         }
         let relevance = self.relevance();
         let changes = set.as_ref().map(|set| Changes::new(&before, snapshot, set));
-        self.absorb(changes.as_ref());
+        let turned = self.absorb(changes.as_ref());
         let mut changed = self.rebuild(changes.as_ref());
         let movable = match &changes {
             Some(changes) if self.relevance() == relevance && !changes.set.mesh => {
-                self.members.affected(changes, snapshot)
+                let mut movable = self.members.affected(changes, snapshot);
+                movable.extend(self.members.claiming(&turned));
+                movable
             }
             _ => self.members.ids(),
         };
@@ -117,16 +122,19 @@ impl Core {
     }
 
     /// Brings what all scopes read up to the new snapshot. Without changes
-    /// anything may differ.
-    fn absorb(&mut self, changes: Option<&Changes<'_>>) {
+    /// anything may differ. Returns the namespaces that see services by other eyes now.
+    fn absorb(&mut self, changes: Option<&Changes<'_>>) -> BTreeSet<NamespaceName> {
+        let mut turned = BTreeSet::new();
         match changes {
             Some(changes) => {
+                turned = self.seers.update(changes.before, &self.snapshot, changes.set);
                 self.needs = self.needs.after(changes.before, &self.snapshot, changes.set);
                 self.shared.memo.forget(changes.set);
                 self.shared.forget_visible(changes);
             }
             None => {
                 self.needs = NeedCounts::of(&self.snapshot);
+                self.seers = Seers::of(&self.snapshot);
                 self.shared.visible.clear();
             }
         }
@@ -134,6 +142,7 @@ impl Core {
             self.gateways = Gateways::of(&self.snapshot);
             self.shared.memo.clear();
         }
+        turned
     }
 
     /// Rebuilds scopes, and gives each group whose scopes changed its new
@@ -160,7 +169,7 @@ impl Core {
         let Some(member) = self.members.get(id) else { return false };
         let (before, proxy, attached) =
             (member.placement.clone(), member.proxy.clone(), member.attached.upgrade());
-        let now = placement(&proxy, &self.snapshot, self.relevance(), &self.settings);
+        let now = self.placement(&proxy);
         let moves = now != before;
         if moves {
             let group = self.join(&now, id);
@@ -172,6 +181,11 @@ impl Core {
         // Also where it stays: its workload may be in another namespace now.
         self.members.moved(id, if moves { now } else { before }, &self.snapshot);
         moves
+    }
+
+    fn placement(&self, proxy: &Proxy) -> Placement {
+        let seer = self.seers.of_client(&proxy.namespace);
+        placement(proxy, &seer, &self.snapshot, self.relevance(), &self.settings)
     }
 
     fn relevance(&self) -> Relevance {

@@ -109,6 +109,16 @@ impl Members {
         found
     }
 
+    /// The proxies that say to be in these namespaces.
+    pub(super) fn claiming(&self, namespaces: &BTreeSet<NamespaceName>) -> Vec<ProxyId> {
+        if namespaces.is_empty() {
+            return Vec::new();
+        }
+        let members = self.all.iter();
+        let claiming = members.filter(|(_, member)| namespaces.contains(&member.proxy.namespace));
+        claiming.map(|(id, _)| *id).collect()
+    }
+
     fn add(&self, found: &mut BTreeSet<ProxyId>, ids: Option<&BTreeSet<ProxyId>>) {
         found.extend(ids.into_iter().flatten());
     }

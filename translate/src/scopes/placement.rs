@@ -74,7 +74,7 @@ impl ScopeKey {
         }
     }
 
-    /// The namespace that its clients are in, as far as it matters.
+    /// The namespace by whose eyes its clients see services, as far as it matters.
     fn namespace(&self) -> Option<&NamespaceName> {
         match self {
             Self::Entries { namespace, .. } => namespace.as_ref(),
@@ -199,18 +199,18 @@ impl NeedCounts {
     }
 }
 
-/// The scopes of `proxy` in `snapshot`.
+/// The scopes of `proxy` in `snapshot`, of whose services it sees what `seer` sees.
 pub(super) fn placement(
     proxy: &Proxy,
+    seer: &NamespaceName,
     snapshot: &Snapshot,
     relevance: Relevance,
     settings: &Settings,
 ) -> Placement {
-    let namespace = &proxy.namespace;
     if proxy.is_importer() {
         // As in Istio, whoever is in the root namespace speaks for the whole mesh.
-        let root = *namespace == snapshot.mesh().root_namespace;
-        let namespace = (!root).then(|| namespace.clone());
+        let root = proxy.namespace == snapshot.mesh().root_namespace;
+        let namespace = (!root).then(|| proxy.namespace.clone());
         return [ScopeKey::Entries { namespace, home: settings.home.clone() }].into();
     }
     let sidecar = proxy.kind == ProxyType::Sidecar && !proxy.is_grpc();
@@ -222,9 +222,9 @@ pub(super) fn placement(
         endpoints: EndpointView { network: network.clone(), audience, ..EndpointView::default() },
     };
     let mut keys = vec![
-        ScopeKey::OutboundClusters { namespace: namespace.clone(), view },
+        ScopeKey::OutboundClusters { namespace: seer.clone(), view },
         ScopeKey::Endpoints {
-            namespace: namespace.clone(),
+            namespace: seer.clone(),
             original_destination: intercepted,
             reach: Reach::Far(network),
             audience,
@@ -232,7 +232,7 @@ pub(super) fn placement(
     ];
     if relevance.near() {
         keys.push(ScopeKey::Endpoints {
-            namespace: namespace.clone(),
+            namespace: seer.clone(),
             original_destination: intercepted,
             reach: Reach::Near(relevant(Place::of(proxy, snapshot), relevance)),
             audience,
