@@ -319,9 +319,12 @@ async fn a_conflict_is_an_event_about_the_service_by_one_of_two_replicas() {
         replica.ready().await;
         replicas.push(replica);
     }
+    // The API server writes Events about Services, too.
+    let ours = |event: &Value| event["reportingController"] == "mainstem.io/federation";
     let events = async || {
         let all = world.kubernetes.list("events.k8s.io/v1", "Event", Some(&world.namespace)).await;
-        all["items"].as_array().cloned().unwrap_or_default()
+        let all = all["items"].as_array().cloned().unwrap_or_default();
+        all.into_iter().filter(ours).collect::<Vec<_>>()
     };
     let found = eventually("the conflict is an Event", TIMEOUT, async || match events().await {
         found if found.is_empty() => Err("none"),
