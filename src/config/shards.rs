@@ -6,7 +6,7 @@ use super::report::Problem;
 use super::tree::{Node, Tree};
 
 /// What tells shards apart, and names a shard that has no `cluster` of its own.
-const PARTS: [&str; 3] = ["datacenter", "partition", "consulNamespace"];
+const PARTS: [&str; 4] = ["datacenter", "partition", "consulNamespace", "peer"];
 
 /// One entry for each shard: the entry itself, with what the shard says laid over it. An
 /// entry without shards is itself.

@@ -218,7 +218,7 @@ colour: red
 #[case(
     "cluster: a\nregistries:\n- { type: consul, cluster: b, shards: [{ servicePort: 80 }] }",
     "m.yaml:3:40: a shard that names no part of Consul",
-    "add one of datacenter, partition, consulNamespace, or a `cluster` of its own"
+    "add one of datacenter, partition, consulNamespace, peer, or a `cluster` of its own"
 )]
 #[case(
     "cluster: a\nregistries:\n- { type: consul, cluster: b, shards: [{ datacenter: x }, { datacenter: x }] }",
@@ -453,6 +453,7 @@ registries:
   - { datacenter: dc1 }
   - { datacenter: dc2, cluster: vms-us, servicePort: 81, guard: { share: 90 } }
   - { partition: team-a, consulNamespace: billing }
+  - { peer: emea }
 ";
     let config = load(yaml, &[]).unwrap().config;
     let shown = config.registries.iter().map(|registry| {
@@ -465,9 +466,10 @@ registries:
         )
     });
     let expected = [
-        ("consul/vms-dc1".to_owned(), Some(80), Some(42), 50),
-        ("consul/vms-us".to_owned(), Some(81), Some(42), 90),
-        ("consul/vms-team-a-billing".to_owned(), Some(80), Some(42), 50),
+        ("consul/vms-dc1".to_owned(), Some(80), Some(32), 50),
+        ("consul/vms-us".to_owned(), Some(81), Some(32), 90),
+        ("consul/vms-team-a-billing".to_owned(), Some(80), Some(32), 50),
+        ("consul/vms-emea".to_owned(), Some(80), Some(32), 50),
     ];
     assert_eq!(shown.collect::<Vec<_>>(), expected);
 }

@@ -9,13 +9,15 @@ mod client;
 mod error;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use answer::{Answer, BadInstance, MAX_ANSWER, RawInstance};
 pub use error::ApiError;
 pub use wire::{
-    CatalogService, Check, Instance, Locality, Node, Service, ServiceList, TaggedAddress, Weights,
+    CatalogService, Check, Instance, Locality, Node, Peering, PeeringRemote, Service, ServiceList,
+    StreamStatus, TaggedAddress, Weights,
 };
 
 #[cfg(test)]
@@ -25,6 +27,7 @@ pub(crate) use client::{base_url, install_crypto};
 use crate::config::{Consistency, ConsulConfig};
 use crate::credentials::Credentials;
 use crate::index::CatalogIndex;
+use answer::Raw;
 use client::{Client, Query};
 
 /// What the queries cost so far; grows only.
@@ -72,6 +75,7 @@ pub struct Api {
     client: Client,
     /// Which part of Consul queries are about.
     place: Vec<(&'static str, String)>,
+    peer: Option<String>,
     canary: String,
     consistency: Consistency,
     agent_cache: bool,
@@ -99,6 +103,7 @@ impl Api {
         let mut api = Self {
             client: Client::new(config, credentials, traffic)?,
             place: config.place(),
+            peer: config.peer.clone(),
             canary: config.canary().to_owned(),
             consistency: config.consistency,
             agent_cache: config.agent_cache,
@@ -119,13 +124,18 @@ impl Api {
         self.client.connections()
     }
 
-    /// Whether the registry answers and the token sees the catalog; on a
-    /// connection of its own and within the configured time.
+    /// Whether the registry answers and the token sees the catalog, or the peer is
+    /// connected; on a connection of its own and within the configured time.
     ///
     /// # Errors
     /// [`ApiError::Silent`] and [`ApiError::Transport`] when nobody answers, else
     /// what is wrong with the answer.
     pub async fn probe(&self) -> Result<Present, ApiError> {
+        if let Some(peer) = &self.peer {
+            let peering = active(peer, &self.client.probe(self.peering(peer)).await?)?;
+            let datacenter = Some(peering.remote.datacenter).filter(|name| !name.is_empty());
+            return Ok(Present { datacenter });
+        }
         if self.canary.is_empty() {
             let query = self.query(&["status", "leader"]).without_index();
             let leader = self.client.probe(query).await?;
@@ -159,6 +169,15 @@ impl Api {
             return Err(self.no_canary(answer.path()));
         }
         answer.with(services)
+    }
+
+    /// The names of all services that `peer` exports; does not wait for a change.
+    ///
+    /// # Errors
+    /// [`ApiError`], also while the peer is not connected.
+    pub async fn exports(&self, peer: &str) -> Result<BTreeSet<String>, ApiError> {
+        let peering = active(peer, &self.client.ask(self.peering(peer)).await?)?;
+        Ok(peering.stream_status.imported_services)
     }
 
     /// A service's instances with their checks.
@@ -233,8 +252,22 @@ impl Api {
         Query::new(path, self.place.clone(), self.consistency)
     }
 
+    fn peering(&self, peer: &str) -> Query {
+        let partition = self.place.iter().filter(|(name, _)| *name == "partition").cloned();
+        Query::new(&["peering", peer], partition.collect(), self.consistency).without_index()
+    }
+
     fn no_canary(&self, path: &str) -> ApiError {
         ApiError::NoCanary { path: path.to_owned(), canary: self.canary.clone() }
+    }
+}
+
+/// The peering, if its peer is connected.
+fn active(peer: &str, answer: &Raw) -> Result<Peering, ApiError> {
+    let peering: Peering = answer.parse()?;
+    match peering.state == Peering::ACTIVE {
+        true => Ok(peering),
+        false => Err(ApiError::Peering { peer: peer.to_owned(), state: peering.state }),
     }
 }
 

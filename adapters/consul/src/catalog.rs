@@ -167,12 +167,13 @@ impl Catalog {
     }
 
     /// A service's instances. An answer without any changes nothing: a service
-    /// that has none is gone, which the list has to say too.
+    /// that has none is gone, which the list has to say too. A peer's list does not: it
+    /// names what is exported, with instances or without.
     pub fn answered(&mut self, name: &Arc<str>, instances: &[RawInstance]) -> Vec<RegistryUpdate> {
         self.awaited.remove(name);
         self.failing.remove(&Query::Service(name.clone()));
         let mut updates = Vec::new();
-        if !instances.is_empty() {
+        if !instances.is_empty() || self.config.peer.is_some() {
             updates.extend(self.take(name, instances));
         }
         updates.extend(self.settle());

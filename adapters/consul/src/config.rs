@@ -36,6 +36,10 @@ pub struct ConsulConfig {
     /// The namespace to read, of Consul Enterprise. Default: the token's own.
     #[serde(default)]
     pub consul_namespace: Option<String>,
+    /// The peer whose exports to read, by its name here. Default: none, so that the
+    /// catalog itself is read.
+    #[serde(default)]
+    pub peer: Option<String>,
     /// The ACL token. Prefer `tokenFile`.
     #[serde(default)]
     pub token: Option<Secret>,
@@ -70,14 +74,17 @@ pub struct ConsulConfig {
     /// A service that a complete catalog always contains: where it is missing,
     /// the token lacks rights and the answer is no catalog. Empty switches the
     /// check off. Default: `consul`; with `partition` or `consulNamespace` none, since
-    /// servers register in the default ones alone.
+    /// servers register in the default ones alone, nor with `peer`, which says itself
+    /// what it exports.
     #[serde(default)]
     pub canary: Option<String>,
-    /// The host name of a service: `{service}`, `{datacenter}`, and for Consul Enterprise
-    /// `{namespace}` and `{partition}` are replaced.
+    /// The host name of a service: `{service}`, `{datacenter}`, `{peer}`, and for Consul
+    /// Enterprise `{namespace}` and `{partition}` are replaced.
     /// Upper case becomes lower case, an underscore a hyphen.
+    /// Default: `{service}.service.{datacenter}.consul`; with `peer`
+    /// `{service}.service.{peer}.peer.consul`.
     #[serde(default)]
-    pub hostname: HostnameTemplate,
+    pub hostname: Option<HostnameTemplate>,
     /// The namespace of services whose host name is not of the shape `*.NS.svc.SUFFIX`.
     #[serde(default = "default_namespace")]
     pub namespace: NamespaceName,
@@ -164,6 +171,7 @@ impl ConsulConfig {
             datacenter: None,
             partition: None,
             consul_namespace: None,
+            peer: None,
             token: None,
             token_file: None,
             tls: TlsConfig::default(),
@@ -174,7 +182,7 @@ impl ConsulConfig {
             probe_interval: default_probe_interval(),
             probe_timeout: default_probe_timeout(),
             canary: None,
-            hostname: HostnameTemplate::default(),
+            hostname: None,
             namespace: default_namespace(),
             service_port: None,
             protocol: None,
@@ -211,6 +219,7 @@ impl ConsulConfig {
         let apart = [&self.partition, &self.consul_namespace].into_iter().flatten();
         match &self.canary {
             Some(canary) => canary,
+            None if self.peer.is_some() => "",
             None if apart.into_iter().any(|name| name != DEFAULT) => "",
             None => "consul",
         }
@@ -218,18 +227,28 @@ impl ConsulConfig {
 
     /// What every query of the catalog says: which part of Consul it is about.
     pub(crate) fn place(&self) -> Vec<(&'static str, String)> {
-        let Self { datacenter, partition, consul_namespace, .. } = self;
-        let all = [("dc", datacenter), ("partition", partition), ("ns", consul_namespace)];
-        all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+        let Self { datacenter, partition, consul_namespace, peer, .. } = self;
+        let catalog = [("dc", datacenter), ("partition", partition), ("ns", consul_namespace)];
+        let all = catalog.into_iter().chain([("peer", peer)]);
+        all.filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+    }
+
+    /// How services are named.
+    pub(crate) fn template(&self) -> HostnameTemplate {
+        self.hostname.clone().unwrap_or_else(|| match self.peer {
+            Some(_) => HostnameTemplate::of_peers(),
+            None => HostnameTemplate::default(),
+        })
     }
 
     /// The host name of a service of the datacenter that answers.
     pub(crate) fn hostname(&self, service: &str, datacenter: &str) -> Option<Hostname> {
         let or_default = |name: &Option<String>| name.clone().unwrap_or_else(|| DEFAULT.to_owned());
-        self.hostname.hostname(
+        self.template().hostname(
             service,
             &[
                 ("{datacenter}", datacenter),
+                ("{peer}", self.peer.as_deref().unwrap_or_default()),
                 ("{namespace}", &or_default(&self.consul_namespace)),
                 ("{partition}", &or_default(&self.partition)),
             ],
@@ -291,7 +310,8 @@ mod tests {
     fn every_field_reads_as_documented() {
         let read: ConsulConfig = serde_json::from_value(json!({
             "cluster": "vm-eu", "network": "vpc", "address": "https://consul:8501",
-            "datacenter": "dc1", "partition": "team-a", "consulNamespace": "billing", "token": "t", "tokenFile": "/run/token",
+            "datacenter": "dc1", "partition": "team-a", "consulNamespace": "billing",
+            "peer": "emea", "token": "t", "tokenFile": "/run/token",
             "tls": {"ca": "ca.pem", "cert": "c.pem", "key": "k.pem",
                     "serverName": "server.dc1.consul", "insecureSkipVerify": true},
             "consistency": "stale", "wait": "1m", "maxQueries": 32,
@@ -309,6 +329,7 @@ mod tests {
             datacenter: Some("dc1".to_owned()),
             partition: Some("team-a".to_owned()),
             consul_namespace: Some("billing".to_owned()),
+            peer: Some("emea".to_owned()),
             token: Some(Secret::from("t")),
             token_file: Some("/run/token".into()),
             tls: TlsConfig {
@@ -324,7 +345,7 @@ mod tests {
             probe_interval: TimeSpan::from_secs(1),
             probe_timeout: TimeSpan::from_millis(500),
             canary: Some(String::new()),
-            hostname: "{service}.shop.svc.cluster.local".parse().unwrap(),
+            hostname: "{service}.shop.svc.cluster.local".parse().ok(),
             namespace: "vms".into(),
             service_port: Some(80),
             protocol: Some(Protocol::Http),
@@ -356,7 +377,7 @@ mod tests {
         let error = |value| serde_json::from_value::<ConsulConfig>(value).unwrap_err().to_string();
         assert!(error(json!({"cluster": "a", "tokn": ""})).contains("unknown field `tokn`"));
         assert!(error(json!({"cluster": "a", "hostname": "{name}.x"})).contains(
-            "\"{name}.x\" has the placeholder {name}; known are {service}, {datacenter}, {namespace} and {partition}"
+            "\"{name}.x\" has the placeholder {name}; known are {service}, {datacenter}, {peer}, {namespace} and {partition}"
         ));
         assert!(error(json!({"cluster": "a", "hostname": "x"})).contains("lacks {service}"));
     }

@@ -88,7 +88,7 @@ fn free_key(
     let hostname = config.hostname(name, context.datacenter).ok_or_else(|| {
         format!(
             "by the template {} it has no DNS name: rename the service or exclude it",
-            config.hostname
+            config.template()
         )
     })?;
     let namespace = namespace_of(&hostname).unwrap_or_else(|| config.namespace.clone());

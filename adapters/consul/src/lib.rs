@@ -19,6 +19,7 @@
 //! - A failed query removes nothing. A service goes when the catalog's list lacks
 //!   it *and* the leader confirms that it has no instances; an instance goes when
 //!   its service's answer, not filtered by missing rights, lacks it.
+//! - What a peer exports is believed only while the peer is connected.
 //! - An answer counts only with an index, from servers that know their leader,
 //!   and from a catalog that holds its canary (the service `consul`).
 //! - Silence is noticed by a probe of its own within seconds. Afterwards, and

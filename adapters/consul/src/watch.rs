@@ -3,7 +3,8 @@
 //! ```text
 //! run ─▶ connect ─▶ Session ────────────────────────────┐ lost, or credentials changed
 //!          ▲        probe, every few seconds            │
-//!          │        service list      (blocking)        │
+//!          │        service list      (blocking), or    │
+//!          │        a peer's exports, every few seconds │
 //!          │        each hot service  (blocking)        │
 //!          │        while there are cold services:      │
 //!          │          checks, nodes   (blocking)        │
@@ -18,6 +19,7 @@
 mod allowance;
 mod checks;
 mod errands;
+mod exports;
 mod feeds;
 mod follow;
 mod probe;

@@ -357,19 +357,20 @@ mod tests {
             datacenter: Some("dc1".to_owned()),
             partition: Some("a b".to_owned()),
             consul_namespace: Some("billing".to_owned()),
+            peer: Some("emea".to_owned()),
             ..ConsulConfig::new("a")
         };
         let query = Query::new(&["health", "service", "a b/c"], place.place(), Consistency::Stale);
         let wait = Duration::from_secs(300);
         assert_eq!(
             query.url(&base, wait).as_str(),
-            "http://consul:8500/v1/health/service/a%20b%2Fc?dc=dc1&partition=a+b&ns=billing&stale"
+            "http://consul:8500/v1/health/service/a%20b%2Fc?dc=dc1&partition=a+b&ns=billing&peer=emea&stale"
         );
         let query = query.filter("Node == \"\"").after(CatalogIndex::new(7).unwrap());
         assert_eq!(
             query.url(&base, wait).query(),
             Some(
-                "dc=dc1&partition=a+b&ns=billing&filter=Node+%3D%3D+%22%22&stale&index=7&wait=300000ms"
+                "dc=dc1&partition=a+b&ns=billing&peer=emea&filter=Node+%3D%3D+%22%22&stale&index=7&wait=300000ms"
             )
         );
         let plain = Query::new(&["status", "leader"], Vec::new(), Consistency::Default);

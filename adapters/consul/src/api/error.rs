@@ -98,6 +98,17 @@ pub enum ApiError {
         /// The service.
         canary: String,
     },
+    /// The peer is not connected: what Consul holds of it may be old, or nothing at all.
+    #[error(
+        "the peering with {peer:?} is {state}: see `consul peering read -name {peer}`, here and \
+         at the peer"
+    )]
+    Peering {
+        /// The peer's name.
+        peer: String,
+        /// The peering's state.
+        state: String,
+    },
     /// More bytes than an answer may have.
     #[error("Consul's answer to {path} is longer than {limit} bytes")]
     Oversized {

@@ -1,7 +1,7 @@
 //! Consul's answers, as far as they matter here. Go writes empty lists and maps
 //! as `null`; what is missing is empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 
@@ -128,6 +128,42 @@ pub struct Check {
     pub service_name: String,
     /// When it last changed.
     pub modify_index: u64,
+}
+
+/// What is read of `/v1/peering/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Peering {
+    /// [`Peering::ACTIVE`] while the peer is connected.
+    pub state: String,
+    /// Who the peer is.
+    #[serde(deserialize_with = "nullable")]
+    pub remote: PeeringRemote,
+    /// What came over the connection to it.
+    #[serde(deserialize_with = "nullable")]
+    pub stream_status: StreamStatus,
+}
+
+impl Peering {
+    /// The state of a peering whose peer is connected.
+    pub const ACTIVE: &str = "ACTIVE";
+}
+
+/// Who a peer is.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PeeringRemote {
+    /// Its datacenter.
+    pub datacenter: String,
+}
+
+/// What came from a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct StreamStatus {
+    /// The services that it exports, be there instances of them or not.
+    #[serde(deserialize_with = "nullable")]
+    pub imported_services: BTreeSet<String>,
 }
 
 /// What is read of `/v1/catalog/service/NAME`.

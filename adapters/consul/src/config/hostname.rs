@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const SERVICE: &str = "{service}";
 
 /// What else is replaced.
-const PLACES: [&str; 3] = ["datacenter", "namespace", "partition"];
+const PLACES: [&str; 4] = ["datacenter", "peer", "namespace", "partition"];
 
 /// A host name in which `{service}` and where it is registered are to be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum HostnameTemplateError {
     NoService(String),
     /// A placeholder that nothing replaces.
     #[error(
-        "hostname template {template:?} has the placeholder {{{name}}}; known are {{service}}, {{datacenter}}, {{namespace}} and {{partition}}"
+        "hostname template {template:?} has the placeholder {{{name}}}; known are {{service}}, {{datacenter}}, {{peer}}, {{namespace}} and {{partition}}"
     )]
     Placeholder {
         /// The template.
@@ -42,6 +42,11 @@ impl Default for HostnameTemplate {
 }
 
 impl HostnameTemplate {
+    /// As Consul's DNS names what a peer exports.
+    pub fn of_peers() -> Self {
+        Self("{service}.service.{peer}.peer.consul".to_owned())
+    }
+
     /// The host name of a service, with these placeholders replaced: lower case,
     /// underscores as hyphens. `None` where that is no DNS name.
     pub fn hostname(&self, service: &str, places: &[(&str, &str)]) -> Option<Hostname> {

@@ -336,10 +336,15 @@ fn names_become_hosts_in_the_namespace_of_their_shape() {
     assert_eq!(rejected, Vec::<String>::new());
 
     let hostname: HostnameTemplate = "{service}.shop.svc.cluster.local".parse().unwrap();
+    let hostname = Some(hostname);
     let config =
         ConsulConfig { hostname, include: vec!["d*".to_owned()], exclude: vec![], ..config() };
     let (services, _) = named(&config, &["web", "db", "consul"]);
     assert_eq!(services, [pair("db", "shop/db.shop.svc.cluster.local")]);
+
+    let config = ConsulConfig { peer: Some("emea".to_owned()), ..ConsulConfig::new("vm") };
+    let (services, _) = named(&config, &["web"]);
+    assert_eq!(services, [pair("web", "default/web.service.emea.peer.consul")]);
 }
 
 #[test]

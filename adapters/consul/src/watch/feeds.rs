@@ -20,7 +20,7 @@ pub(super) struct Line {
 
 impl Line {
     /// The session may be gone; then nobody needs to know.
-    async fn say(&self, event: Event) {
+    pub(super) async fn say(&self, event: Event) {
         let _ = self.events.send(event).await;
     }
 }

@@ -1,6 +1,6 @@
 //! One run of queries with one client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mainstem_model::RegistryUpdate;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use super::allowance::Allowance;
 use super::checks::{Concern, TroubledChecks};
 use super::errands::{Done, Errands, Outcome, Purpose};
+use super::exports::exports;
 use super::feeds::{ChecksFeed, Line, ListFeed, NodesFeed, ServiceFeed};
 use super::follow::follow;
 use super::probe::probe;
@@ -49,8 +50,10 @@ pub(super) enum Event {
     /// The servers' state was replaced by an earlier one. The agent's own views,
     /// which answer hot services, tell only when their wait is over.
     WentBack,
-    /// The service list.
+    /// The service list, when something in it changed.
     List(Result<Answer<ServiceList>, ApiError>),
+    /// What the peer exports, when that changed.
+    Exports(Result<BTreeSet<String>, ApiError>),
     /// A hot service's instances.
     Service(Arc<str>, Result<Answer<Vec<RawInstance>>, ApiError>),
     /// The checks that do not pass.
@@ -89,6 +92,10 @@ struct Detectors {
 }
 
 impl Detectors {
+    /// For a peer's services, of which neither checks nor nodes are listed: sweeps alone
+    /// find what changed.
+    const NONE: Self = Self { started: true, checks: true, nodes: true };
+
     fn ready(&self) -> bool {
         self.checks && self.nodes
     }
@@ -108,7 +115,13 @@ impl<'a> Session<'a> {
         let line = Line { api: Arc::new(api), events: sender, churn: updates.churn().clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(probe(config.clone(), line.clone(), credentials));
-        tasks.spawn(follow(ListFeed(line.clone()), CatalogIndex::START, config.wait.duration()));
+        match &config.peer {
+            Some(_) => tasks.spawn(exports(config.clone(), line.clone())),
+            None => {
+                let wait = config.wait.duration();
+                tasks.spawn(follow(ListFeed(line.clone()), CatalogIndex::START, wait))
+            }
+        };
         Self {
             config,
             catalog,
@@ -120,7 +133,7 @@ impl<'a> Session<'a> {
             // wait is over: swaps must not add up to its limit.
             swaps: Allowance::new(queries / 4, config.wait.duration(), Instant::now()),
             checks: TroubledChecks::default(),
-            detectors: Detectors::default(),
+            detectors: config.peer.as_ref().map_or_else(Detectors::default, |_| Detectors::NONE),
             list_hash: None,
             tasks,
             watchers: BTreeMap::new(),
@@ -158,7 +171,8 @@ impl<'a> Session<'a> {
             Event::Absent(error) => self.fail(Query::Probe, &error),
             Event::Present => self.recover(&Query::Probe),
             Event::List(Ok(answer)) => self.on_list(&answer),
-            Event::List(Err(error)) => self.fail(Query::List, &error),
+            Event::Exports(Ok(names)) => self.on_names(names.iter().map(String::as_str)),
+            Event::List(Err(error)) | Event::Exports(Err(error)) => self.fail(Query::List, &error),
             Event::Service(name, answer) => self.on_service(&name, answer),
             Event::Checks(Ok(answer)) => self.on_checks(answer.value),
             Event::Checks(Err(error)) => self.fail(Query::Checks, &error),
@@ -173,7 +187,11 @@ impl<'a> Session<'a> {
         if self.list_hash.replace(answer.hash) == Some(answer.hash) {
             return self.recover(&Query::List);
         }
-        let (listed, updates) = self.catalog.listed(answer.value.keys().map(String::as_str));
+        self.on_names(answer.value.keys().map(String::as_str));
+    }
+
+    fn on_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        let (listed, updates) = self.catalog.listed(names);
         self.updates.send_all(updates);
         for name in self.roster.names().difference(&listed.follow) {
             self.unfollow(name);
@@ -252,7 +270,8 @@ impl<'a> Session<'a> {
         let followed = self.roster.contains(&name);
         match outcome {
             Outcome::Unchanged => {}
-            Outcome::Gone if followed => {}
+            // The list will say so, too, unless it is one of exports.
+            Outcome::Gone if followed => self.say(|catalog| catalog.answered(&name, &[])),
             Outcome::Gone => self.say(|catalog| catalog.gone(&name)),
             Outcome::Instances(answer) => {
                 let first = !self.roster.index(&name).waits();

@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Consul;
+use crate::eventually::{TIMEOUT, eventually};
 use crate::http_client::{good, read, send};
 
 /// How many operations one transaction may have.
@@ -78,6 +79,32 @@ impl Consul {
             let body = Value::from(chunk.to_vec());
             self.call(Method::PUT, "/v1/txn", Some(&body)).await;
         }
+    }
+
+    /// Makes both agents each other's peers, by the names of their datacenters.
+    pub async fn peer_with(&self, other: &Self) {
+        let [here, there] = [self, other].map(|consul| consul.datacenter().to_owned());
+        let path = "/v1/peering/token";
+        let token = other.call(Method::POST, path, Some(&json!({ "PeerName": here }))).await;
+        let token = &token["PeeringToken"];
+        let establish = json!({ "PeerName": there, "PeeringToken": token });
+        self.call(Method::POST, "/v1/peering/establish", Some(&establish)).await;
+        eventually("the peer is connected", TIMEOUT, async || {
+            let peering = self.call(Method::GET, &format!("/v1/peering/{there}"), None).await;
+            match &peering["State"] {
+                state if state == "ACTIVE" => Ok(()),
+                state => Err(state.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Exports these services, and no others, to a peer.
+    pub async fn export_to(&self, peer: &str, services: &[&str]) {
+        let exported = |name: &&str| json!({ "Name": name, "Consumers": [{ "Peer": peer }] });
+        let services: Vec<Value> = services.iter().map(exported).collect();
+        let entry = json!({ "Kind": "exported-services", "Name": "default", "Services": services });
+        self.call(Method::PUT, "/v1/config", Some(&entry)).await;
     }
 
     /// Writes a key.

@@ -41,6 +41,8 @@ pub struct ConsulOptions {
     /// How many connections one client address may have; 0 is no limit.
     /// Consul's own default is 200.
     pub connection_limit: u32,
+    /// Whether other agents may become its peers.
+    pub peering: bool,
     /// The address that it listens on.
     pub bind: Ipv4Addr,
     /// The server address (`bind` and ports) of an agent of another datacenter,
@@ -68,6 +70,7 @@ impl Default for ConsulOptions {
             datacenter: "dc1".to_owned(),
             storage: Storage::Memory,
             connection_limit: 0,
+            peering: false,
             bind: Ipv4Addr::LOCALHOST,
             primary: None,
             extra: Value::Null,
@@ -112,6 +115,7 @@ impl ConsulOptions {
         merge(&mut config, self.acl_config());
         merge(&mut config, self.tls_config(dir));
         merge(&mut config, self.federation_config());
+        merge(&mut config, json!({ "connect": { "enabled": self.peering } }));
         merge(&mut config, self.extra.clone());
         config
     }
@@ -180,6 +184,7 @@ pub(super) struct Ports {
     serf_lan: u16,
     serf_wan: u16,
     server: u16,
+    peering: u16,
 }
 
 impl Ports {
@@ -192,6 +197,7 @@ impl Ports {
             serf_lan: free_port(),
             serf_wan: free_port(),
             server: free_port(),
+            peering: free_port(),
         }
     }
 
@@ -212,7 +218,7 @@ impl Ports {
             "https": https,
             "dns": -1,
             "grpc": -1,
-            "grpc_tls": -1,
+            "grpc_tls": if options.peering { i32::from(self.peering) } else { -1 },
             "serf_lan": self.serf_lan,
             "serf_wan": self.serf_wan,
             "server": self.server,
