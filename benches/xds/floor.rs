@@ -47,7 +47,7 @@ struct Shared {
 /// Runs until the driver is gone.
 pub fn run() {
     process::pin(0);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = mainstem::allocator::runtime().unwrap();
     runtime.block_on(serve());
 }
 
