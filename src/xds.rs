@@ -14,6 +14,7 @@
 
 mod debug;
 mod node;
+mod shelf;
 mod tracks;
 mod view;
 

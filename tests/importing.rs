@@ -7,20 +7,23 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use common::Mainstem;
 use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use mainstem_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use mainstem_proto::google::protobuf::{Struct, Value as Protobuf, value};
-use mainstem_proto::istio::{RESOURCE, Resource, SERVICE_ENTRIES, ServiceEntry};
+use mainstem_proto::google::protobuf::{Any, Struct, Value as Protobuf, value};
+use mainstem_proto::istio::{Metadata, RESOURCE, Resource, SERVICE_ENTRIES, ServiceEntry};
 use mainstem_test_support::{Scratch, TIMEOUT, eventually};
+use mainstem_xds::{Listener, Server, ServerConfig, StaticSource, TypeUrl};
 use pretty_assertions::assert_eq;
 use prost::Message;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 
 const ORDERS: &str = "orders.shop.svc.cluster.local";
@@ -44,17 +47,18 @@ impl Site {
 
     /// Imports what `other` exports.
     fn import(&self, other: &Self, more: &Value) {
-        let mut registry = json!({
-            "type": "mcp",
-            "cluster": other.name,
-            "address": format!("http://{}", other.mainstem.xds()),
-            "joins": ["*"],
-            "guard": { "mode": "off" },
-        });
-        for (name, value) in more.as_object().into_iter().flatten() {
-            registry[name] = value.clone();
-        }
-        self.mainstem.configure(&[file_registry(self.name, &self.files), registry]);
+        self.follow(&[other.exports(more)]);
+    }
+
+    /// Has these registries beside its files.
+    fn follow(&self, registries: &[Value]) {
+        let own = [file_registry(self.name, &self.files)];
+        self.mainstem.configure(&[&own, registries].concat());
+    }
+
+    /// This site as a registry of another one.
+    fn exports(&self, more: &Value) -> Value {
+        mcp_registry(self.name, &format!("http://{}", self.mainstem.xds()), more)
     }
 
     fn put(&self, host: &str, addresses: &[&str], export_to: &[&str]) {
@@ -112,6 +116,20 @@ fn via(site: &str, host: &str) -> String {
 
 fn file_of(host: &str) -> String {
     format!("{host}.yaml")
+}
+
+fn mcp_registry(cluster: &str, address: &str, more: &Value) -> Value {
+    let mut registry = json!({
+        "type": "mcp",
+        "cluster": cluster,
+        "address": address,
+        "joins": ["*"],
+        "guard": { "mode": "off" },
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        registry[name] = value.clone();
+    }
+    registry
 }
 
 fn file_registry(name: &str, files: &Scratch) -> Value {
@@ -206,6 +224,8 @@ struct Istiod {
     answers: Streaming<DiscoveryResponse>,
     /// By name: hosts, endpoint addresses and version.
     entries: BTreeMap<String, (Vec<String>, Vec<String>, String)>,
+    /// Whatever is neither service nor workload, by kind.
+    others: BTreeMap<String, Vec<Resource>>,
     answered: BTreeSet<String>,
 }
 
@@ -230,7 +250,8 @@ impl Istiod {
         }
         let outgoing = UnboundedReceiverStream::new(outgoing);
         let answers = client.stream_aggregated_resources(outgoing).await.unwrap().into_inner();
-        Self { requests, answers, entries: BTreeMap::new(), answered: BTreeSet::new() }
+        let (entries, others) = (BTreeMap::new(), BTreeMap::new());
+        Self { requests, answers, entries, others, answered: BTreeSet::new() }
     }
 
     async fn take(&mut self) {
@@ -242,7 +263,8 @@ impl Istiod {
         if answer.type_url == SERVICE_ENTRIES {
             self.entries = answer.resources.iter().map(entry).collect();
         } else {
-            assert_eq!(answer.resources, [], "{}", answer.type_url);
+            let resources = answer.resources.iter().map(resource).collect();
+            self.others.insert(answer.type_url.clone(), resources);
         }
         self.answered.insert(answer.type_url.clone());
         let ack = DiscoveryRequest {
@@ -265,11 +287,13 @@ impl Istiod {
     }
 }
 
-fn entry(
-    any: &mainstem_proto::google::protobuf::Any,
-) -> (String, (Vec<String>, Vec<String>, String)) {
+fn resource(any: &Any) -> Resource {
     assert_eq!(any.type_url, RESOURCE);
-    let resource = Resource::decode(any.value.clone()).unwrap();
+    Resource::decode(any.value.clone()).unwrap()
+}
+
+fn entry(any: &Any) -> (String, (Vec<String>, Vec<String>, String)) {
+    let resource = resource(any);
     let (metadata, body) = (resource.metadata.unwrap(), resource.body.unwrap());
     let entry = ServiceEntry::decode(body.value).unwrap();
     let addresses = entry.endpoints.into_iter().map(|endpoint| endpoint.address).collect();
@@ -305,4 +329,87 @@ async fn istiod_is_answered_for_every_kind_and_always_has_the_complete_set() {
     site.remove(ORDERS);
     istiod.until(|client| client.entries.len() == 1).await;
     assert_eq!(istiod.addresses(BOOKS), Some(&["10.1.0.3".into()][..]));
+}
+
+const ROUTES: &str = "networking.istio.io/v1/VirtualService";
+
+/// A source of one VirtualService.
+struct Routes {
+    source: StaticSource,
+    address: String,
+    _serving: DropGuard,
+}
+
+impl Routes {
+    async fn start() -> Self {
+        let source = StaticSource::new();
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let address = format!("http://{}", listener.address().unwrap());
+        let server = Server::new(ServerConfig::default(), Arc::new(source.clone()));
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
+        Self { source, address, _serving: shutdown.drop_guard() }
+    }
+
+    /// Says `body`, which is no message of any kind.
+    fn put(&self, body: &'static [u8]) -> Resource {
+        let metadata = Metadata {
+            name: "shop/routes".to_owned(),
+            labels: [("team".to_owned(), "shop".to_owned())].into(),
+            annotations: [("note".to_owned(), "ours".to_owned())].into(),
+            ..Metadata::default()
+        };
+        let body = Any {
+            type_url: "type.googleapis.com/istio.networking.v1alpha3.VirtualService".to_owned(),
+            value: body.into(),
+        };
+        let resource = Resource { metadata: Some(metadata), body: Some(body) };
+        let (kind, encoded) = (TypeUrl::from(ROUTES), resource.encode_to_vec());
+        self.source.set(mainstem_xds::Resource::new(&kind, "shop/routes", encoded));
+        resource
+    }
+}
+
+/// Without what a control plane adds: its version, and where the object comes from.
+fn as_said(mut resource: Resource) -> Resource {
+    let metadata = resource.metadata.get_or_insert_default();
+    metadata.version.clear();
+    metadata.annotations.retain(|key, _| !key.starts_with("mainstem.io/"));
+    resource
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_here_reads_passes_through_and_does_not_stay_for_ever() {
+    let routes = Routes::start().await;
+    let said = routes.put(b"\xffanything");
+    let (east, west) = (Site::start("east").await, Site::start("west").await);
+    let all = json!({ "kinds": ["ServiceEntry", ROUTES] });
+    let only = json!({ "kinds": [ROUTES], "protocol": "sotw" });
+    east.follow(&[mcp_registry("config", &routes.address, &only), west.exports(&all)]);
+    west.import(&east, &all);
+    let mut istiod = Istiod::connect(&west.mainstem, "istio-system").await;
+    let has = |expected: &[&Resource]| {
+        let expected: Vec<Resource> = expected.iter().map(|one| (*one).clone()).collect();
+        move |client: &Istiod| {
+            let found = client.others.get(ROUTES).cloned().unwrap_or_default();
+            found.into_iter().map(as_said).collect::<Vec<_>>() == expected
+        }
+    };
+    istiod.until(has(&[&said])).await;
+    let metadata = istiod.others[ROUTES][0].metadata.clone().unwrap();
+    let way = format!("[\"east>west mcp/config object {ROUTES} shop/routes\"]");
+    assert_eq!(metadata.annotations.get("mainstem.io/origins"), Some(&way));
+
+    let changed = routes.put(b"something else");
+    istiod.until(has(&[&changed])).await;
+    let mut elsewhere = Istiod::connect(&west.mainstem, "pay").await;
+    elsewhere.until(|client| client.answered.contains(ROUTES)).await;
+    assert_eq!(elsewhere.others[ROUTES], [], "another namespace does not see it");
+
+    // Each of the two has it from the other as well.
+    routes.source.remove(&TypeUrl::from(ROUTES), "shop/routes");
+    istiod.until(has(&[])).await;
+    let mut at_east = Istiod::connect(&east.mainstem, "istio-system").await;
+    at_east.until(has(&[])).await;
 }

@@ -10,9 +10,10 @@ use crate::{Address, ClusterId, Labels, NamespaceName, NetworkId, Origins};
 /// The identity of a configuration object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ConfigKey {
-    /// `VirtualService`, `DestinationRule`, …
+    /// `VirtualService`; of a message that passes through the name under which it is asked
+    /// for, `networking.istio.io/v1/VirtualService`.
     pub kind: Arc<str>,
-    /// Its namespace.
+    /// Its namespace; empty if it has none.
     pub namespace: NamespaceName,
     /// Its name.
     pub name: Arc<str>,
@@ -25,19 +26,40 @@ pub struct Config {
     pub key: ConfigKey,
     /// Its labels.
     pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
     /// Its specification.
-    pub spec: Arc<serde_json::Value>,
+    pub body: Body,
     /// Who says so.
     pub origins: Origins,
+}
+
+/// What a configuration object says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Body {
+    /// As a document says it.
+    Document(Arc<serde_json::Value>),
+    /// A message that nothing here reads, for those who do.
+    Message(Message),
+}
+
+/// An encoded protobuf message of any type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Its type, as in `google.protobuf.Any`.
+    pub type_url: Arc<str>,
+    /// Its encoding.
+    pub value: Arc<[u8]>,
 }
 
 impl Config {
     /// Whether both say the same, revisions aside.
     pub fn same_content(&self, other: &Self) -> bool {
-        let Self { key, labels, spec, origins } = self;
+        let Self { key, labels, annotations, body, origins } = self;
         *key == other.key
             && *labels == other.labels
-            && *spec == other.spec
+            && *annotations == other.annotations
+            && *body == other.body
             && same_origins(origins, &other.origins)
     }
 }

@@ -43,7 +43,7 @@ mod update;
 mod workload;
 
 pub use addresses::ClusterAddresses;
-pub use config::{Config, ConfigKey, Namespace, NetworkGateway, NetworkGatewayKey};
+pub use config::{Body, Config, ConfigKey, Message, Namespace, NetworkGateway, NetworkGatewayKey};
 pub use conflict::{Conflict, ConflictKind};
 pub use endpoint::{Address, Endpoint, EndpointKey, EndpointSet, Health, TlsMode};
 pub use labels::Labels;

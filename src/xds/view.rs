@@ -1,7 +1,7 @@
 //! What one client sees: the moments of its attachment, one after the other.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -14,6 +14,7 @@ use mainstem_xds::{
     Version,
 };
 
+use super::shelf::{self, Shelf, told_as};
 use super::tracks::Held;
 use super::{Shared, Wake};
 
@@ -85,6 +86,11 @@ impl View {
         }
     }
 
+    /// Where this client finds resources of this type, if anywhere.
+    fn shelf(&self, type_url: &TypeUrl) -> Option<Shelf> {
+        Shelf::of(type_url, self.place.attached.proxy().is_importer())
+    }
+
     /// The moment shown, if it may be told.
     fn told(&self) -> Option<&Moment> {
         self.shown.as_ref().filter(|shown| shown.ready).map(|shown| &*shown.moment)
@@ -103,16 +109,17 @@ impl View {
 
     /// Everything that there is now, and everything that was asked for before.
     fn everything(&self, moment: &Moment) -> Vec<(TypeUrl, Arc<[Name]>)> {
-        let asked = self.asked.take();
-        let all = Kind::ALL.into_iter().map(|kind| {
-            let type_url = type_of(kind);
-            let held = moment.view(kind).iter().map(|resource| resource.name.clone());
-            let asked =
-                asked.iter().filter(|(of, _)| *of == type_url).map(|(_, name)| name.clone());
-            let names: BTreeSet<Name> = held.chain(asked).collect();
-            (type_url, names.into_iter().collect())
-        });
-        all.collect()
+        let mut all: BTreeMap<TypeUrl, BTreeSet<Name>> = BTreeMap::new();
+        for (type_url, name) in self.asked.take() {
+            all.entry(type_url).or_default().insert(name);
+        }
+        for kind in Kind::ALL {
+            for resource in moment.view(kind).iter() {
+                let (type_url, name) = told_as(kind, &resource.name);
+                all.entry(type_url).or_default().insert(name);
+            }
+        }
+        all.into_iter().map(|(type_url, names)| (type_url, names.into_iter().collect())).collect()
     }
 }
 
@@ -148,29 +155,33 @@ impl ResourceView for View {
     }
 
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup {
-        let Some(kind) = kind_of(type_url) else { return Lookup::Absent };
+        let Some(shelf) = self.shelf(type_url) else { return Lookup::Absent };
         let Some(moment) = self.told() else {
             self.asked.borrow_mut().insert((type_url.clone(), name.into()));
             return Lookup::Loading;
         };
-        let found = moment.view(kind).get(name);
+        let found = shelf.get(moment, name);
         found.map_or_else(|| self.absent(name), |found| Lookup::Found(sendable(found)))
     }
 
     fn list(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Arc<Resource>> + '_> {
-        match (kind_of(type_url), self.told()) {
-            (Some(kind), Some(moment)) => Box::new(moment.view(kind).iter().map(sendable)),
+        match (self.shelf(type_url), self.told()) {
+            (Some(shelf), Some(moment)) => Box::new(shelf.list(moment).map(sendable)),
             _ => Box::new(std::iter::empty()),
         }
     }
 
     fn complete(&self, type_url: &TypeUrl) -> bool {
-        self.told().is_some() || kind_of(type_url).is_none()
+        self.told().is_some() || self.shelf(type_url).is_none()
     }
 
     fn set_version(&self, type_url: &TypeUrl, names: Option<&NameSet>) -> SetVersion {
-        let Some(kind) = kind_of(type_url) else { return SetVersion::default() };
+        let Some(shelf) = self.shelf(type_url) else { return SetVersion::default() };
         let Some(moment) = self.told() else { return SetVersion::default() };
+        let kind = match &shelf {
+            Shelf::Whole(kind) => *kind,
+            Shelf::Configs(_) => return shelf.version(moment, names),
+        };
         let view = moment.view(kind);
         match names {
             None => SetVersion::from_sum(view.version()),
@@ -182,34 +193,20 @@ impl ResourceView for View {
     }
 }
 
-fn type_of(kind: Kind) -> TypeUrl {
-    match kind {
-        Kind::Cluster => TypeUrl::CLUSTER,
-        Kind::LoadAssignment => TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
-        Kind::Listener => TypeUrl::LISTENER,
-        Kind::Route => TypeUrl::ROUTE_CONFIGURATION,
-        Kind::ServiceEntry => TypeUrl::from(kind.type_url()),
-    }
-}
-
-/// The kind of this type, if it is translated.
-fn kind_of(type_url: &TypeUrl) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| type_of(*kind) == *type_url)
-}
-
 fn changes(now: &Moment, before: &Moment) -> Vec<(TypeUrl, Arc<[Name]>)> {
-    let changes = now.changes_since(before);
-    changes.map(|(kind, names)| (type_of(kind), names)).collect()
+    now.changes_since(before).flat_map(|(kind, names)| shelf::by_type(kind, names)).collect()
 }
 
 /// The resource in the server's form, made once for all streams.
 fn sendable(resource: &Arc<Translated>) -> Arc<Resource> {
     let form = resource.form(|of| {
-        let type_url = type_of(of.kind);
-        let (name, version) = (of.name.clone(), Version(of.version));
+        let (type_url, name) = told_as(of.kind, &of.name);
+        let version = Version(of.version);
         let resource = Resource::with_version(&type_url, name, version, of.body.clone());
         Arc::new(match of.kind {
-            Kind::ServiceEntry => resource.with_message_type(TypeUrl::from(istio::RESOURCE)),
+            Kind::ServiceEntry | Kind::Config => {
+                resource.with_message_type(TypeUrl::from(istio::RESOURCE))
+            }
             _ => resource,
         })
     });

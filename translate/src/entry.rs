@@ -34,7 +34,7 @@ pub(crate) fn resource(
     endpoints: Option<&EndpointSet>,
     home: &ClusterId,
 ) -> Bytes {
-    let mut origins = Catalog { home, known: BTreeMap::new() };
+    let mut origins = Catalog::new(home);
     let own = origins.numbers(&service.origins);
     let entry = service_entry(service, endpoints, &mut origins);
     let body = Bytes::from(entry.encode_to_vec());
@@ -190,14 +190,19 @@ fn account(service: &Service, identity: Option<&ServiceAccount>) -> String {
 }
 
 /// The origins of one entry, numbered as they come.
-struct Catalog<'a> {
+pub(crate) struct Catalog<'a> {
     home: &'a ClusterId,
     known: BTreeMap<Via, usize>,
 }
 
-impl Catalog<'_> {
+impl<'a> Catalog<'a> {
+    /// None yet, of what `home` exports.
+    pub(crate) fn new(home: &'a ClusterId) -> Self {
+        Self { home, known: BTreeMap::new() }
+    }
+
     /// The numbers of some of them, joined by dots.
-    fn numbers(&mut self, origins: &Origins) -> String {
+    pub(crate) fn numbers(&mut self, origins: &Origins) -> String {
         let numbers = origins.iter().map(|sourced| {
             let via = match &sourced.origin.via {
                 Some(via) => via.through(self.home),
@@ -210,7 +215,7 @@ impl Catalog<'_> {
     }
 
     /// All as a JSON list.
-    fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         let mut all: Vec<_> = self.known.iter().collect();
         all.sort_by_key(|(_, number)| **number);
         let texts: Vec<_> = all.into_iter().map(|(via, _)| via.to_string()).collect();

@@ -15,14 +15,25 @@ pub enum Kind {
     Route,
     /// Istio's ServiceEntries, for control planes that import services.
     ServiceEntry,
+    /// Configuration objects that pass through unread, for control planes that import
+    /// them. They travel under as many types; [`passing::name`](crate::passing::name)
+    /// is theirs here.
+    Config,
 }
 
 impl Kind {
     /// All, in the order in which a client should learn of them.
-    pub const ALL: [Self; 5] =
-        [Self::Cluster, Self::LoadAssignment, Self::Listener, Self::Route, Self::ServiceEntry];
+    pub const ALL: [Self; 6] = [
+        Self::Cluster,
+        Self::LoadAssignment,
+        Self::Listener,
+        Self::Route,
+        Self::ServiceEntry,
+        Self::Config,
+    ];
 
-    /// The type URL under which such resources travel.
+    /// The type URL under which such resources travel; of configuration objects that of
+    /// their message.
     pub const fn type_url(self) -> &'static str {
         match self {
             Self::Cluster => type_url::CLUSTER,
@@ -30,6 +41,7 @@ impl Kind {
             Self::Listener => type_url::LISTENER,
             Self::Route => type_url::ROUTE_CONFIGURATION,
             Self::ServiceEntry => istio::SERVICE_ENTRIES,
+            Self::Config => istio::RESOURCE,
         }
     }
 }

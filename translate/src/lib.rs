@@ -30,6 +30,7 @@ mod kind;
 mod listener;
 mod message;
 mod names;
+pub mod passing;
 mod resource;
 mod route;
 mod scopes;

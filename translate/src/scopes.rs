@@ -22,6 +22,7 @@
 mod catalog;
 mod catalogs;
 mod clusters;
+mod configs;
 mod core;
 mod domain;
 mod endpoints;

@@ -5,6 +5,7 @@
 
 mod delta;
 mod original;
+mod sink;
 mod sotw;
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ use crate::config::Protocol;
 use crate::convert::Kind;
 use crate::credentials::{Credentials, CredentialsError};
 
+pub(crate) use sink::Sink;
+
 /// The largest answer that is taken, in bytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -38,6 +41,18 @@ pub(crate) enum McpError {
     Silent { address: String },
     #[error("following {address}")]
     Stream { address: String, source: Box<tonic::Status> },
+    #[error("no source has opened a stream to {address} yet")]
+    Awaited { address: String },
+    #[error("listening on {address}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("a sink listens on an address: write http://IP:PORT or https://IP:PORT, not {0:?}")]
+    ListenAddress(String),
+    #[error("{0}: in plain text it listens on loopback only; use https with tls.cert and tls.key")]
+    PlainListener(String),
+    #[error("{0} needs tls.cert and tls.key, which sources see")]
+    NoIdentity(String),
+    #[error("{0}: anybody could send; set tokenFile, or tls.ca for client certificates")]
+    Anybody(String),
     #[error("{address} does not speak {spoken}; set protocol: {other}")]
     Unspoken { address: String, spoken: &'static str, other: &'static str },
     #[error("{address} ended the stream")]
@@ -63,13 +78,21 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Opens a stream and asks for every kind, naming the versions that are held.
+    /// Opens a stream, or takes the one that a source opens to `sink`, and asks for every
+    /// kind, naming the versions that are held.
     pub(crate) async fn open(
         config: &McpConfig,
         credentials: &Credentials,
-        held: impl Fn(Kind) -> Held,
+        sink: Option<&mut Sink>,
+        held: impl Fn(&Kind) -> Held,
     ) -> Result<Self, McpError> {
         let address = config.address.clone();
+        if let Some(sink) = sink {
+            let arrived = tokio::time::timeout(config.probe_timeout.duration(), sink.arrived());
+            let incoming = arrived.await.ok().and_then(|()| sink.take());
+            let incoming = incoming.ok_or(McpError::Awaited { address })?;
+            return Ok(Self::Original(original::Original::taken(config, incoming, held)));
+        }
         let opening = Self::opened(config, credentials, held);
         let opened = tokio::time::timeout(config.probe_timeout.duration(), opening).await;
         opened.map_err(|_| McpError::Silent { address })?
@@ -78,7 +101,7 @@ impl Stream {
     async fn opened(
         config: &McpConfig,
         credentials: &Credentials,
-        held: impl Fn(Kind) -> Held,
+        held: impl Fn(&Kind) -> Held,
     ) -> Result<Self, McpError> {
         let address = config.address.clone();
         let channel = endpoint(config, credentials)?.connect().await;
@@ -87,7 +110,7 @@ impl Stream {
         match config.protocol {
             Protocol::Delta => delta::Delta::open(door, held).await.map(Self::Delta),
             Protocol::Sotw => sotw::Sotw::open(door, held).await.map(Self::Sotw),
-            Protocol::ResourceSource => {
+            Protocol::ResourceSource | Protocol::ResourceSink => {
                 original::Original::open(door, held).await.map(Self::Original)
             }
         }
@@ -118,7 +141,7 @@ impl Stream {
     }
 
     /// The version of the newest complete set of the kind that was taken.
-    pub(crate) fn version(&self, kind: Kind) -> String {
+    pub(crate) fn version(&self, kind: &Kind) -> String {
         match self {
             Self::Delta(_) | Self::Original(_) => String::new(),
             Self::Sotw(stream) => stream.version(kind),
@@ -159,7 +182,9 @@ impl Door<'_> {
             let (spoken, other) = match self.config.protocol {
                 Protocol::Delta => ("incremental ADS", "sotw"),
                 Protocol::Sotw => ("state-of-the-world ADS", "delta"),
-                Protocol::ResourceSource => ("the original protocol", "delta or sotw"),
+                Protocol::ResourceSource | Protocol::ResourceSink => {
+                    ("the original protocol", "delta or sotw")
+                }
             };
             return McpError::Unspoken { address, spoken, other };
         }

@@ -15,12 +15,16 @@ pub struct McpConfig {
     /// The cluster that its endpoints and workloads belong to. The registry is
     /// then `mcp/CLUSTER`.
     pub cluster: ClusterId,
-    /// The source: `http://HOST:PORT` or `https://HOST:PORT`.
+    /// The source: `http://HOST:PORT` or `https://HOST:PORT`. With `resourceSink` where to
+    /// listen for it: `http://IP:PORT`, on loopback only, or `https://IP:PORT`.
     pub address: String,
     /// How it is followed. Default: `delta`.
     #[serde(default)]
     pub protocol: Protocol,
-    /// The kinds that are asked for. Leave out what the source does not know. Default: both.
+    /// The kinds that are asked for: `ServiceEntry`, `WorkloadEntry`, and whatever else is
+    /// to be passed on unread, by the name under which the source and importers know it:
+    /// `networking.istio.io/v1/VirtualService`. Leave out what the source does not know.
+    /// Default: the first two.
     #[serde(default = "default_kinds")]
     pub kinds: Vec<Kind>,
     /// The network of endpoints and workloads that name none. Default: none.
@@ -46,7 +50,8 @@ pub struct McpConfig {
     /// Default: `sidecar~0.0.0.0~mainstem.istio-system~istio-system.svc.cluster.local`.
     #[serde(default = "default_node")]
     pub node: String,
-    /// A file with a bearer token, read again when it changes; over `https` only.
+    /// A file with a bearer token, read again when it changes; over `https` only. With
+    /// `resourceSink` the source must show it.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// Certificates for `https`.
@@ -68,9 +73,10 @@ pub struct McpConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// The authority that signed the source's certificate (PEM); required for `https`.
+    /// The authority that signed the source's certificate (PEM); required for `https`,
+    /// but for a sink that asks for a token.
     pub ca: Option<PathBuf>,
-    /// The client certificate with its chain (PEM).
+    /// The client's certificate, or a sink's, with its chain (PEM).
     pub cert: Option<PathBuf>,
     /// Its private key (PEM).
     pub key: Option<PathBuf>,
@@ -90,6 +96,9 @@ pub enum Protocol {
     /// The original protocol, `istio.mcp.v1alpha1.ResourceSource`: collections, changes
     /// where the source can tell them.
     ResourceSource,
+    /// The original protocol, where the source opens the stream:
+    /// `istio.mcp.v1alpha1.ResourceSink`.
+    ResourceSink,
 }
 
 impl McpConfig {
@@ -116,7 +125,7 @@ impl McpConfig {
 }
 
 fn default_kinds() -> Vec<Kind> {
-    Kind::ALL.to_vec()
+    Kind::READ.to_vec()
 }
 
 fn default_trust_domain() -> String {

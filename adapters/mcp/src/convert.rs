@@ -1,70 +1,26 @@
 //! Messages to the specifications that all registries share. Pure.
 
+mod kind;
+
 use std::sync::Arc;
 
-use mainstem_model::{Labels, RegistryId, ServiceKey, Sourced, Workload};
+use mainstem_model::{
+    self as model, Body, Config, ConfigKey, Labels, RegistryId, ServiceKey, Sourced, Workload,
+};
 use mainstem_proto::google::protobuf::Any;
 use mainstem_registry::serviceentry::{
     Declared, Entry, Location, ServiceEntryPort, ServiceEntryResolution, ServiceEntrySpec,
     Surroundings, WorkloadEntrySpec, WorkloadSelector, convert,
 };
 use prost::Message;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::handed_on::{self, Excluded, Listed};
 
-use mainstem_proto::istio::{self, Metadata, Resource, ServiceEntry, ServicePort, WorkloadEntry};
+pub use kind::Kind;
 
-/// The kinds that are read.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Kind {
-    /// Services with their endpoints.
-    ServiceEntry,
-    /// Workloads that services select.
-    WorkloadEntry,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::ServiceEntry, Self::WorkloadEntry];
-
-    /// Istio's word for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ServiceEntry => "ServiceEntry",
-            Self::WorkloadEntry => "WorkloadEntry",
-        }
-    }
-
-    /// The type URL by which MCP-over-xDS asks for it: group, version and kind.
-    pub const fn type_url(self) -> &'static str {
-        match self {
-            Self::ServiceEntry => istio::SERVICE_ENTRIES,
-            Self::WorkloadEntry => istio::WORKLOAD_ENTRIES,
-        }
-    }
-
-    /// The collection of the original protocol.
-    pub const fn collection(self) -> &'static str {
-        match self {
-            Self::ServiceEntry => "istio/networking/v1alpha3/serviceentries",
-            Self::WorkloadEntry => "istio/networking/v1alpha3/workloadentries",
-        }
-    }
-
-    /// The kind of a collection.
-    pub fn of_collection(collection: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.collection() == collection)
-    }
-
-    /// The kind of a type URL.
-    pub fn of(type_url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == type_url)
-    }
-}
+use mainstem_proto::istio::{
+    Metadata, ORIGIN, ORIGINS, Resource, ServiceEntry, ServicePort, WorkloadEntry,
+};
 
 /// What an object says.
 #[derive(Clone, Debug)]
@@ -73,7 +29,9 @@ pub enum Object {
     Services(Vec<Declared>),
     /// The workload of a WorkloadEntry.
     Workload(Arc<Workload>),
-    /// Services of which nothing is taken, and why.
+    /// An object that passes through.
+    Config(Arc<Config>),
+    /// An object of which nothing is taken, its services, and why.
     Returned(Vec<ServiceKey>, String),
 }
 
@@ -85,7 +43,7 @@ pub enum Object {
 pub fn object(
     around: &Surroundings,
     excluded: &Excluded,
-    kind: Kind,
+    kind: &Kind,
     name: &str,
     resource: Option<&Any>,
 ) -> Result<Object, String> {
@@ -94,6 +52,9 @@ pub fn object(
         .map_err(|error| format!("it is no istio.mcp.v1alpha1.Resource: {error}"))?;
     let metadata = metadata.unwrap_or_default();
     let body = body.ok_or("it has no body")?;
+    if let Kind::Other(kind) = kind {
+        return config(around, excluded, kind, name, &metadata, &body);
+    }
     let entry = entry(&around.registry, kind, name, &metadata)?;
     match kind {
         Kind::ServiceEntry => {
@@ -117,26 +78,65 @@ pub fn object(
             let workload = workload.map_err(|problems| problems.to_string())?;
             Ok(Object::Workload(Arc::new(workload)))
         }
+        Kind::Other(_) => unreachable!("these pass through"),
     }
 }
 
-fn message<M: Message + Default>(body: &Any, kind: Kind) -> Result<M, String> {
+/// An object of a kind that is passed on as it is.
+fn config(
+    around: &Surroundings,
+    excluded: &Excluded,
+    kind: &Arc<str>,
+    name: &str,
+    metadata: &Metadata,
+    body: &Any,
+) -> Result<Object, String> {
+    named_alike(name, metadata)?;
+    let object = kind::object_name(kind, name);
+    let origins = Sourced::only(&around.registry, kind::OTHER, &object, &metadata.version);
+    let origins = match Listed::of(metadata).map(|listed| listed.object(&origins, excluded)) {
+        None => origins,
+        Some(Ok(origins)) => origins,
+        Some(Err(returned)) => {
+            let why = handed_on::reason(&around.registry, &returned);
+            return Ok(Object::Returned(Vec::new(), why));
+        }
+    };
+    let annotations = labels(&metadata.annotations);
+    let foreign = annotations.iter().filter(|(key, _)| ![ORIGIN, ORIGINS].contains(key));
+    Ok(Object::Config(Arc::new(Config {
+        key: config_key(kind, name),
+        labels: labels(&metadata.labels),
+        annotations: foreign.collect(),
+        body: Body::Message(model::Message {
+            type_url: body.type_url.as_str().into(),
+            value: body.value.as_ref().into(),
+        }),
+        origins,
+    })))
+}
+
+/// The key of an object that is passed on.
+pub(crate) fn config_key(kind: &Arc<str>, name: &str) -> ConfigKey {
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    ConfigKey { kind: kind.clone(), namespace: namespace.into(), name: name.into() }
+}
+
+fn message<M: Message + Default>(body: &Any, kind: &Kind) -> Result<M, String> {
     let short = body.message_name().rsplit('.').next().unwrap_or_default();
-    if short != kind.name() {
-        return Err(format!("its body is a {:?}, not a {}", body.type_url, kind.name()));
+    if short != kind.word() {
+        return Err(format!("its body is a {:?}, not a {}", body.type_url, kind.word()));
     }
     M::decode(body.value.clone()).map_err(|error| format!("its body cannot be decoded: {error}"))
 }
 
 fn entry(
     registry: &RegistryId,
-    kind: Kind,
+    kind: &Kind,
     outer: &str,
     metadata: &Metadata,
 ) -> Result<Entry, String> {
-    if !metadata.name.is_empty() && metadata.name != outer {
-        return Err(format!("its metadata names it {:?}", metadata.name));
-    }
+    named_alike(outer, metadata)?;
     let (namespace, name) = match outer.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => (namespace, name),
         _ => return Err(format!("its name is {outer:?}, not NAMESPACE/NAME")),
@@ -146,8 +146,15 @@ fn entry(
         name: name.into(),
         labels: labels(&metadata.labels),
         annotations: labels(&metadata.annotations),
-        origins: Sourced::only(registry, kind.name(), outer, &metadata.version),
+        origins: Sourced::only(registry, kind.word(), outer, &metadata.version),
     })
+}
+
+fn named_alike(outer: &str, metadata: &Metadata) -> Result<(), String> {
+    match metadata.name.is_empty() || metadata.name == outer {
+        true => Ok(()),
+        false => Err(format!("its metadata names it {:?}", metadata.name)),
+    }
 }
 
 fn labels(map: &std::collections::BTreeMap<String, String>) -> Labels {

@@ -51,6 +51,12 @@ impl Listed {
         Some(Self { origins: origins.collect(), own })
     }
 
+    /// The origins that are listed for an object as a whole, if not all are excluded.
+    pub(crate) fn object(&self, of: &Origins, excluded: &Excluded) -> Result<Origins, Returned> {
+        let origins = self.origins(&self.own, of, excluded);
+        origins.map_err(|cluster| Returned(cluster.to_owned()))
+    }
+
     /// The services with the origins that are listed for them and their endpoints,
     /// without what is excluded.
     pub(crate) fn apply(

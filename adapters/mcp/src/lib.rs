@@ -1,5 +1,6 @@
 //! Mesh Configuration Protocol registry adapter: ServiceEntries and
-//! WorkloadEntries from a source, over xDS or as it was originally.
+//! WorkloadEntries from a source, over xDS or as it was originally, and objects of
+//! whatever other kind, which are held for others unread.
 //!
 //! ```text
 //!  config, credentials ─▶ api ── ADS or ResourceSource ─▶ source   how to ask
@@ -14,7 +15,8 @@
 //! ```
 //!
 //! Follows each kind by incremental or state-of-the-world ADS as a node with the metadata
-//! `GENERATOR: api`, or by the original protocol. A new stream names the versions that
+//! `GENERATOR: api`, or by the original protocol, in which the source may be the one who
+//! opens the stream. A new stream names the versions that
 //! are held, so only what changed since comes again. A complete set is told as what differs
 //! from the one before.
 //!

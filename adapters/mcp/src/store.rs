@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mainstem_model::{
-    EndpointSet, Key, NamespaceName, ObjectRef, RegistryUpdate, Rejected, ServiceKey, Value,
-    Workload, WorkloadKey,
+    Config, ConfigKey, EndpointSet, Key, NamespaceName, ObjectRef, RegistryUpdate, Rejected,
+    ServiceKey, Value, Workload, WorkloadKey,
 };
 use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use mainstem_registry::serviceentry::{Declared, Surroundings, selects};
@@ -27,6 +27,8 @@ pub(crate) struct Store {
     /// Services with a selector, by namespace.
     selecting: BTreeMap<NamespaceName, BTreeSet<ServiceKey>>,
     workloads: BTreeMap<String, Arc<Workload>>,
+    /// What passes through.
+    configs: BTreeMap<ConfigKey, Arc<Config>>,
     by_namespace: BTreeMap<NamespaceName, BTreeSet<String>>,
     rejected: BTreeMap<ObjectRef, Rejected>,
     /// The services of ServiceEntries of which nothing is taken.
@@ -45,6 +47,7 @@ impl Store {
             declaring: BTreeMap::new(),
             selecting: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            configs: BTreeMap::new(),
             by_namespace: BTreeMap::new(),
             rejected: BTreeMap::new(),
             returned: BTreeMap::new(),
@@ -54,19 +57,19 @@ impl Store {
     }
 
     /// The versions of a kind's objects.
-    pub(crate) fn versions(&self, kind: Kind) -> HashMap<String, String> {
-        let of_kind = self.versions.iter().filter(|((k, _), _)| *k == kind);
+    pub(crate) fn versions(&self, kind: &Kind) -> HashMap<String, String> {
+        let of_kind = self.versions.iter().filter(|((k, _), _)| k == kind);
         of_kind.map(|((_, name), version)| (name.clone(), version.clone())).collect()
     }
 
     /// Takes an answer in; what is malformed in it, if anything is.
-    pub(crate) fn take(&mut self, kind: Kind, answer: &DeltaDiscoveryResponse) -> Option<String> {
+    pub(crate) fn take(&mut self, kind: &Kind, answer: &DeltaDiscoveryResponse) -> Option<String> {
         let mut refused = Vec::new();
         for resource in &answer.resources {
-            let id = (kind, resource.name.clone());
+            let id = (kind.clone(), resource.name.clone());
             let known = self.versions.get(&id);
             if !resource.version.is_empty() && known == Some(&resource.version) {
-                let reason = self.rejected.get(&object_ref(kind, &resource.name));
+                let reason = self.rejected.get(&kind.object(&resource.name));
                 refused.extend(reason.map(|rejected| refusal(&resource.name, &rejected.reason)));
                 continue;
             }
@@ -92,7 +95,11 @@ impl Store {
         self.updates.clear();
         let services = self.declaring.keys().flat_map(|key| self.values_of(key));
         let workloads = self.workloads.values().cloned().map(Value::Workload);
-        (services.chain(workloads).collect(), self.rejected.values().cloned().collect())
+        let configs = self.configs.values().cloned().map(Value::Config);
+        (
+            services.chain(workloads).chain(configs).collect(),
+            self.rejected.values().cloned().collect(),
+        )
     }
 
     /// Removals that belong beside a complete state: what is rejected is spared by
@@ -118,7 +125,7 @@ impl Store {
         updates
     }
 
-    fn put(&mut self, kind: Kind, name: &str, object: Object) {
+    fn put(&mut self, kind: &Kind, name: &str, object: Object) {
         self.accept(kind, name);
         match object {
             Object::Services(declared) => {
@@ -129,18 +136,29 @@ impl Store {
                 self.withdraw_workload(name);
                 self.put_workload(name, workload);
             }
+            Object::Config(config) => {
+                self.updates.push(RegistryUpdate::Put(Value::Config(config.clone())));
+                self.configs.insert(config.key.clone(), config);
+            }
             // Said as a rejection, but to the source it is none: it did nothing wrong.
             Object::Returned(keys, why) => {
-                self.remove_services(name);
-                self.returned.insert(name.to_owned(), keys);
+                self.withdraw(kind, name);
+                if *kind == Kind::ServiceEntry {
+                    self.returned.insert(name.to_owned(), keys);
+                }
                 self.reject(kind, name, why);
             }
         }
     }
 
-    fn remove(&mut self, kind: Kind, name: &str) {
-        self.versions.remove(&(kind, name.to_owned()));
+    fn remove(&mut self, kind: &Kind, name: &str) {
+        self.versions.remove(&(kind.clone(), name.to_owned()));
         self.accept(kind, name);
+        self.withdraw(kind, name);
+    }
+
+    /// Nothing of the object stays.
+    fn withdraw(&mut self, kind: &Kind, name: &str) {
         match kind {
             Kind::ServiceEntry => self.remove_services(name),
             Kind::WorkloadEntry => {
@@ -148,18 +166,26 @@ impl Store {
                     self.updates.push(RegistryUpdate::Remove(Key::Workload(key)));
                 }
             }
+            Kind::Other(other) => {
+                let key = convert::config_key(other, name);
+                if self.configs.remove(&key).is_some() {
+                    self.updates.push(RegistryUpdate::Remove(Key::Config(key)));
+                }
+            }
         }
     }
 
-    fn reject(&mut self, kind: Kind, name: &str, reason: String) {
-        let rejected = Rejected { object: object_ref(kind, name), reason };
+    fn reject(&mut self, kind: &Kind, name: &str, reason: String) {
+        let rejected = Rejected { object: kind.object(name), reason };
         self.rejected.insert(rejected.object.clone(), rejected.clone());
         self.updates.push(RegistryUpdate::Reject(rejected));
     }
 
-    fn accept(&mut self, kind: Kind, name: &str) {
-        self.returned.remove(name);
-        let object = object_ref(kind, name);
+    fn accept(&mut self, kind: &Kind, name: &str) {
+        if *kind == Kind::ServiceEntry {
+            self.returned.remove(name);
+        }
+        let object = kind.object(name);
         if self.rejected.remove(&object).is_some() {
             self.updates.push(RegistryUpdate::Accept(object));
         }
@@ -232,10 +258,6 @@ impl Store {
         let endpoints = Arc::new(EndpointSet::new(key.clone(), all));
         vec![Value::Service(first.service.clone()), Value::Endpoints(endpoints)]
     }
-}
-
-fn object_ref(kind: Kind, name: &str) -> ObjectRef {
-    ObjectRef { kind: kind.name(), name: name.into() }
 }
 
 fn refusal(name: &str, reason: &str) -> String {

@@ -9,7 +9,8 @@ use mainstem_registry::{Backoff, UpdateSender};
 use tokio::time::{Instant, sleep_until};
 
 use crate::McpConfig;
-use crate::api::{Held, McpError, Stream};
+use crate::api::{Held, McpError, Sink, Stream};
+use crate::config::Protocol;
 use crate::convert::Kind;
 use crate::credentials::Credentials;
 use crate::handed_on::Excluded;
@@ -29,11 +30,14 @@ pub(crate) async fn run(config: McpConfig, updates: UpdateSender) {
     };
     let excluded = Excluded::new(config.exclude.iter().chain([&config.home]));
     let store = Store::new(around, excluded);
-    let mut course = Course { store, synced: false, sets: BTreeMap::new(), config, updates };
+    let sets = BTreeMap::new();
+    let mut course = Course { store, synced: false, sets, sink: None, config, updates };
     let mut backoff = Backoff::default();
     loop {
         match course.follow(&mut backoff).await {
-            Ok(Renewed) => tracing::info!(registry = %course.updates.registry(), "new credentials"),
+            Ok(anew) => {
+                tracing::info!(registry = %course.updates.registry(), "following anew: {anew:?}")
+            }
             Err(error) => {
                 course.updates.failed(&error);
                 backoff.wait().await;
@@ -42,8 +46,14 @@ pub(crate) async fn run(config: McpConfig, updates: UpdateSender) {
     }
 }
 
-/// The credentials have changed; the stream was opened with the old ones.
-struct Renewed;
+/// Why a good stream is left for another one.
+#[derive(Debug)]
+enum Anew {
+    /// Credentials have changed; the stream was opened with the old ones.
+    Credentials,
+    /// The source has opened another one.
+    Stream,
+}
 
 struct Course {
     config: McpConfig,
@@ -53,24 +63,28 @@ struct Course {
     synced: bool,
     /// The versions of the complete sets that were taken.
     sets: BTreeMap<Kind, String>,
+    /// Where sources open streams, if that is how they come.
+    sink: Option<Sink>,
 }
 
 impl Course {
     /// Follows one stream to its end.
-    async fn follow(&mut self, backoff: &mut Backoff) -> Result<Renewed, McpError> {
+    async fn follow(&mut self, backoff: &mut Backoff) -> Result<Anew, McpError> {
         let credentials = Credentials::read(&self.config).await?;
-        let held = |kind| Held {
+        self.listen(&credentials).await?;
+        let held = |kind: &Kind| Held {
             versions: self.store.versions(kind),
-            version: self.sets.get(&kind).cloned().unwrap_or_default(),
+            version: self.sets.get(kind).cloned().unwrap_or_default(),
         };
-        let mut stream = Stream::open(&self.config, &credentials, held).await?;
+        let sink = self.sink.as_mut();
+        let mut stream = Stream::open(&self.config, &credentials, sink, held).await?;
         // A source is silent about a kind of which everything held is current.
         let held = |kind: &Kind| {
-            !self.store.versions(*kind).is_empty()
+            !self.store.versions(kind).is_empty()
                 || self.sets.get(kind).is_some_and(|version| !version.is_empty())
         };
         let mut missing: BTreeSet<Kind> =
-            self.config.kinds.iter().copied().filter(|kind| !held(kind)).collect();
+            self.config.kinds.iter().filter(|kind| !held(kind)).cloned().collect();
         let mut live = false;
         let opened = Instant::now();
         let mut quiet_at = opened + self.config.settle.duration();
@@ -82,11 +96,14 @@ impl Course {
                 answer = stream.next() => {
                     let answer = answer?;
                     quiet_at = Instant::now() + self.config.settle.duration();
-                    let Some(kind) = Kind::of(&answer.type_url) else { continue };
-                    let refusal = self.store.take(kind, &answer);
+                    let kind = Kind::of(&answer.type_url);
+                    if !self.config.kinds.contains(&kind) {
+                        continue;
+                    }
+                    let refusal = self.store.take(&kind, &answer);
                     stream.reply(&answer, refusal);
-                    self.sets.insert(kind, stream.version(kind));
                     missing.remove(&kind);
+                    self.sets.insert(kind.clone(), stream.version(&kind));
                     self.say_changes();
                 }
                 () = sleep_until(complete_at), if !live => {
@@ -102,11 +119,25 @@ impl Course {
                     // A file that is being replaced is no reason to end a good stream.
                     let now = Credentials::read(&self.config).await;
                     if now.is_ok_and(|now| now != credentials) {
-                        return Ok(Renewed);
+                        return Ok(Anew::Credentials);
                     }
                 }
+                () = arrived(&mut self.sink) => return Ok(Anew::Stream),
             }
         }
+    }
+
+    /// Listens where sources come to a sink, with these credentials.
+    async fn listen(&mut self, credentials: &Credentials) -> Result<(), McpError> {
+        let good = self.sink.as_ref().is_some_and(|sink| sink.has(credentials));
+        if self.config.protocol != Protocol::ResourceSink || good {
+            return Ok(());
+        }
+        if let Some(old) = self.sink.take() {
+            old.close().await;
+        }
+        self.sink = Some(Sink::listen(&self.config, credentials).await?);
+        Ok(())
     }
 
     fn say_changes(&mut self) {
@@ -124,5 +155,12 @@ impl Course {
             self.updates.send_all(self.store.withheld());
             self.synced = true;
         }
+    }
+}
+
+async fn arrived(sink: &mut Option<Sink>) {
+    match sink {
+        Some(sink) => sink.arrived().await,
+        None => std::future::pending().await,
     }
 }

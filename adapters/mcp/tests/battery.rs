@@ -40,6 +40,8 @@ impl Upstream for StaticSource {
 
 struct Source {
     upstream: Box<dyn Upstream>,
+    /// What the adapter is told.
+    address: String,
     proxy: FaultProxy,
     protocol: Protocol,
     _serving: DropGuard,
@@ -54,7 +56,8 @@ impl Source {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
-        Self { upstream: Box::new(source), proxy, protocol, _serving: shutdown.drop_guard() }
+        let (upstream, address) = (Box::new(source), proxy.http_url());
+        Self { upstream, address, proxy, protocol, _serving: shutdown.drop_guard() }
     }
 
     fn set(&mut self, name: &str, entry: &ServiceEntry) {
@@ -97,7 +100,7 @@ impl Fixture for Source {
 
     fn adapter(&self) -> Box<dyn Adapter> {
         let protocol = self.protocol;
-        let config = McpConfig { protocol, ..McpConfig::new("upstream", self.proxy.http_url()) };
+        let config = McpConfig { protocol, ..McpConfig::new("upstream", &self.address) };
         Box::new(McpAdapter::new(config))
     }
 

@@ -20,9 +20,9 @@ pub(crate) enum Corrupt {
     /// Not a record.
     #[error("reading a record")]
     Record(#[from] prost::DecodeError),
-    /// A configuration object's body.
-    #[error("reading a configuration object's body")]
-    Spec(#[from] serde_json::Error),
+    /// A configuration object's document.
+    #[error("reading a configuration object's document")]
+    Document(#[from] serde_json::Error),
     /// Something that no value has.
     #[error("a record with {0}")]
     Strange(&'static str),
@@ -268,7 +268,8 @@ impl Decoder {
         Ok(model::Config {
             key,
             labels: self.labels(record.labels)?,
-            spec: Arc::new(serde_json::from_str(&record.spec)?),
+            annotations: pairs(&record.annotations),
+            body: body(record)?,
             origins: self.origins(record.origins)?,
         })
     }
@@ -301,6 +302,22 @@ fn ip(octets: &[u8]) -> Result<IpAddr, Corrupt> {
     let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
     let sixteen = || <[u8; 16]>::try_from(octets).map(IpAddr::from);
     four.or_else(|_| sixteen()).map_err(|_| Corrupt::Strange("an address of odd length"))
+}
+
+/// Keys and values by turns.
+fn pairs(texts: &[String]) -> Labels {
+    let (pairs, _) = texts.as_chunks();
+    pairs.iter().map(|[key, value]| (key.as_str(), value.as_str())).collect()
+}
+
+fn body(record: &records::Config) -> Result<model::Body, Corrupt> {
+    Ok(match record.spec.as_str() {
+        "" => model::Body::Message(model::Message {
+            type_url: record.body_type.as_str().into(),
+            value: record.body.as_slice().into(),
+        }),
+        spec => model::Body::Document(Arc::new(serde_json::from_str(spec)?)),
+    })
 }
 
 fn some_address(record: Option<records::Address>) -> Result<model::Address, Corrupt> {

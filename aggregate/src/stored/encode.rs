@@ -299,14 +299,23 @@ impl Encoder {
     }
 
     fn config(&mut self, config: &model::Config) -> records::Config {
-        let model::Config { key, labels, spec, origins } = config;
+        let model::Config { key, labels, annotations, body, origins } = config;
+        let (spec, body_type, body) = match body {
+            model::Body::Document(spec) => (spec.to_string(), "", Vec::new()),
+            model::Body::Message(message) => {
+                (String::new(), &*message.type_url, message.value.to_vec())
+            }
+        };
         records::Config {
             kind: self.text(&key.kind),
             namespace: self.text(key.namespace.as_str()),
             name: key.name.to_string(),
             labels: self.labels(labels),
-            spec: spec.to_string(),
             origins: self.origins(origins),
+            annotations: annotations.iter().flat_map(|(k, v)| [k, v]).map(str::to_owned).collect(),
+            spec,
+            body_type: body_type.to_owned(),
+            body,
         }
     }
 

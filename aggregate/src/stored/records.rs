@@ -279,11 +279,18 @@ pub(super) struct Config {
     pub name: String,
     #[prost(uint32, tag = "4")]
     pub labels: u32,
-    /// JSON.
+    /// JSON; empty where there is a message.
     #[prost(string, tag = "5")]
     pub spec: String,
     #[prost(uint32, tag = "6")]
     pub origins: u32,
+    /// Keys and values by turns.
+    #[prost(string, repeated, tag = "7")]
+    pub annotations: Vec<String>,
+    #[prost(string, tag = "8")]
+    pub body_type: String,
+    #[prost(bytes = "vec", tag = "9")]
+    pub body: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use mainstem_model::{
-    Address, ClusterId, Config, ConfigKey, Endpoint, EndpointSet, Health, Labels, Locality,
-    Namespace, NetworkGateway, NetworkGatewayKey, Origins, Place, Port, Protocol, Resolution,
-    Service, ServiceKey, Sourced, TargetPort, TlsMode, TrafficDistribution, Value, Visibility,
-    Workload, WorkloadKey,
+    Address, Body, ClusterId, Config, ConfigKey, Endpoint, EndpointSet, Health, Labels, Locality,
+    Message, Namespace, NetworkGateway, NetworkGatewayKey, Origins, Place, Port, Protocol,
+    Resolution, Service, ServiceKey, Sourced, TargetPort, TlsMode, TrafficDistribution, Value,
+    Visibility, Workload, WorkloadKey,
 };
 use proptest::collection::{btree_set, vec};
 use proptest::option;
@@ -201,8 +201,14 @@ fn value() -> impl Strategy<Value = Value> {
     });
     let config = (word(), word(), labels(), origins()).prop_map(|(kind, name, labels, origins)| {
         let spec = serde_json::json!({ "hosts": [name], "weight": 1.5, "nested": { "a": null } });
+        let message = Message { type_url: kind.as_str().into(), value: name.as_bytes().into() };
+        let body = match name.len() % 2 {
+            0 => Body::Document(Arc::new(spec)),
+            _ => Body::Message(message),
+        };
         let key = ConfigKey { kind: kind.into(), namespace: "n".into(), name: name.into() };
-        Value::Config(Arc::new(Config { key, labels, spec: Arc::new(spec), origins }))
+        let annotations = labels.clone();
+        Value::Config(Arc::new(Config { key, labels, annotations, body, origins }))
     });
     let gateway =
         (word(), address(), any::<u16>(), origins()).prop_map(|(name, address, port, origins)| {

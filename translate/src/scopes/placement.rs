@@ -9,6 +9,7 @@ use mainstem_model::{
 
 use super::catalog::{CatalogKey, Reception};
 use super::clusters::{InboundClusters, OutboundClusters};
+use super::configs::Configs;
 use super::domain::SearchDomain;
 use super::endpoints::{Endpoints, Reach};
 use super::entries::Entries;
@@ -50,6 +51,11 @@ pub(super) enum ScopeKey {
         namespace: Option<NamespaceName>,
         home: ClusterId,
     },
+    /// As [`Entries`](Self::Entries).
+    Configs {
+        namespace: Option<NamespaceName>,
+        home: ClusterId,
+    },
 }
 
 impl ScopeKey {
@@ -63,13 +69,14 @@ impl ScopeKey {
             }
             Self::Routes(_) | Self::GrpcRoutes(_) => Kind::Route,
             Self::Entries { .. } => Kind::ServiceEntry,
+            Self::Configs { .. } => Kind::Config,
         }
     }
 
     /// Whose services concern it.
     pub(super) fn concern(&self) -> Concern<'_> {
         match self {
-            Self::Entries { namespace: None, .. } => Concern::All,
+            Self::Entries { namespace: None, .. } | Self::Configs { .. } => Concern::All,
             _ => self.namespace().map_or(Concern::None, Concern::Seen),
         }
     }
@@ -85,7 +92,7 @@ impl ScopeKey {
             | Self::Routes(catalog)
             | Self::GrpcListeners(catalog)
             | Self::GrpcRoutes(catalog) => Some(&catalog.namespace),
-            Self::InboundClusters(_) | Self::InboundListeners(_) => None,
+            Self::InboundClusters(_) | Self::InboundListeners(_) | Self::Configs { .. } => None,
         }
     }
 
@@ -107,6 +114,7 @@ impl ScopeKey {
             Self::GrpcListeners(catalog) => Box::new(GrpcListeners::new(context.catalog(&catalog))),
             Self::GrpcRoutes(catalog) => Box::new(GrpcRoutes::new(context.catalog(&catalog))),
             Self::Entries { namespace, home } => Box::new(Entries::new(namespace, home)),
+            Self::Configs { namespace, home } => Box::new(Configs::new(namespace, home)),
         }
     }
 }
@@ -211,7 +219,12 @@ pub(super) fn placement(
         // As in Istio, whoever is in the root namespace speaks for the whole mesh.
         let root = proxy.namespace == snapshot.mesh().root_namespace;
         let namespace = (!root).then(|| proxy.namespace.clone());
-        return [ScopeKey::Entries { namespace, home: settings.home.clone() }].into();
+        let home = settings.home.clone();
+        return [
+            ScopeKey::Entries { namespace: namespace.clone(), home: home.clone() },
+            ScopeKey::Configs { namespace, home },
+        ]
+        .into();
     }
     let sidecar = proxy.kind == ProxyType::Sidecar && !proxy.is_grpc();
     let intercepted = sidecar && proxy.interception() != Interception::None;

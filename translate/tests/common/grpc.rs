@@ -31,7 +31,7 @@ pub fn assert_accepted(told: &Told) {
             Kind::Route => routes(told, name, body),
             Kind::Cluster => cluster(told, name, body),
             Kind::LoadAssignment => load_assignment(name, body),
-            Kind::ServiceEntry => panic!("{name} is not for gRPC clients"),
+            Kind::ServiceEntry | Kind::Config => panic!("{name} is not for gRPC clients"),
         }
     }
 }

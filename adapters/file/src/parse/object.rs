@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mainstem_model::{Config, ConfigKey, Namespace, ObjectKind, Origins, Value};
+use mainstem_model::{Body, Config, ConfigKey, Namespace, ObjectKind, Origins, Value};
 use mainstem_registry::Problems;
 use mainstem_registry::serviceentry::{self, ServiceEntrySpec, WorkloadEntrySpec};
 
@@ -142,7 +142,9 @@ fn config(kind: ObjectKind, node: &Node, entry: serviceentry::Entry) -> Made {
         None => serde_json::Value::Null,
     };
     let key = ConfigKey { kind: kind.into(), namespace: entry.namespace, name: entry.name };
-    let config = Config { key, labels: entry.labels, spec: Arc::new(spec), origins: entry.origins };
+    let serviceentry::Entry { labels, annotations, origins, .. } = entry;
+    let body = Body::Document(Arc::new(spec));
+    let config = Config { key, labels, annotations, body, origins };
     Ok((vec![Value::Config(Arc::new(config))], Vec::new()))
 }
 

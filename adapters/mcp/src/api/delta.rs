@@ -21,10 +21,10 @@ pub(crate) struct Delta {
 impl Delta {
     pub(super) async fn open(
         door: Door<'_>,
-        held: impl Fn(Kind) -> Held,
+        held: impl Fn(&Kind) -> Held,
     ) -> Result<Self, McpError> {
         let (requests, outgoing) = mpsc::unbounded_channel();
-        for &kind in &door.config.kinds {
+        for kind in &door.config.kinds {
             let _ = requests.send(DeltaDiscoveryRequest {
                 node: Some(door.node()),
                 type_url: kind.type_url().to_owned(),

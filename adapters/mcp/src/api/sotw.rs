@@ -38,11 +38,11 @@ struct Known {
 impl Sotw {
     pub(super) async fn open(
         door: Door<'_>,
-        held: impl Fn(Kind) -> Held,
+        held: impl Fn(&Kind) -> Held,
     ) -> Result<Self, McpError> {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let mut kinds = BTreeMap::new();
-        for &kind in &door.config.kinds {
+        for kind in &door.config.kinds {
             let Held { versions, version } = held(kind);
             let _ = requests.send(DiscoveryRequest {
                 node: Some(door.node()),
@@ -51,7 +51,7 @@ impl Sotw {
                 ..DiscoveryRequest::default()
             });
             let names = versions.into_keys().collect();
-            kinds.insert(kind, Known { names, newest: version.clone(), taken: version });
+            kinds.insert(kind.clone(), Known { names, newest: version.clone(), taken: version });
         }
         let request = door.requests(outgoing)?;
         let mut client = AggregatedDiscoveryServiceClient::new(door.channel.clone())
@@ -63,11 +63,10 @@ impl Sotw {
 
     pub(super) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, McpError> {
         let answer = received(&self.address, self.answers.message().await)?;
-        let Some(kind) = Kind::of(&answer.type_url) else {
+        let Some(known) = self.kinds.get_mut(&Kind::of(&answer.type_url)) else {
             let DiscoveryResponse { type_url, nonce, .. } = answer;
             return Ok(DeltaDiscoveryResponse { type_url, nonce, ..Default::default() });
         };
-        let known = self.kinds.entry(kind).or_default();
         known.newest.clone_from(&answer.version_info);
         let DiscoveryResponse { type_url, nonce, resources, .. } = answer;
         let told = DeltaDiscoveryResponse { type_url, nonce, ..Default::default() };
@@ -77,7 +76,7 @@ impl Sotw {
     /// Accepts the set, whatever objects of it are malformed: a NACK would refuse all of
     /// them, and a source that answers it with a set without the culprits would delete these.
     pub(super) fn accept(&mut self, answer: &DeltaDiscoveryResponse) {
-        let known = Kind::of(&answer.type_url).and_then(|kind| self.kinds.get_mut(&kind));
+        let known = self.kinds.get_mut(&Kind::of(&answer.type_url));
         let version_info = known.map(|known| {
             known.taken.clone_from(&known.newest);
             known.taken.clone()
@@ -91,8 +90,8 @@ impl Sotw {
         });
     }
 
-    pub(super) fn version(&self, kind: Kind) -> String {
-        self.kinds.get(&kind).map(|known| known.taken.clone()).unwrap_or_default()
+    pub(super) fn version(&self, kind: &Kind) -> String {
+        self.kinds.get(kind).map(|known| known.taken.clone()).unwrap_or_default()
     }
 }
 

@@ -91,14 +91,14 @@ fn resource(name: &str, type_name: &str, body: &impl Message) -> Any {
 
 /// Either values, or a reason that is not empty.
 fn check(kind: Kind, name: &str, resource: &Any) -> Result<(), TestCaseError> {
-    if let Err(reason) = object(&around(), &Excluded::default(), kind, name, Some(resource)) {
+    if let Err(reason) = object(&around(), &Excluded::default(), &kind, name, Some(resource)) {
         prop_assert!(!reason.is_empty());
     }
     Ok(())
 }
 
 fn any_kind() -> impl Strategy<Value = Kind> {
-    prop::sample::select(&Kind::ALL[..])
+    prop::sample::select(&Kind::READ[..])
 }
 
 proptest! {
@@ -109,7 +109,7 @@ proptest! {
         name in "shop/web|web|/|.{0,8}",
         kind in any_kind(),
     ) {
-        check(kind, &name, &resource(&name, "ServiceEntry", &service))?;
+        check(kind.clone(), &name, &resource(&name, "ServiceEntry", &service))?;
         check(kind, &name, &resource(&name, "WorkloadEntry", &workload))?;
     }
 
@@ -152,7 +152,7 @@ fn a_good_entry_converts() {
     };
     let resource = resource("shop/web", "ServiceEntry", &entry);
     let converted =
-        object(&around(), &Excluded::default(), Kind::ServiceEntry, "shop/web", Some(&resource));
+        object(&around(), &Excluded::default(), &Kind::ServiceEntry, "shop/web", Some(&resource));
     let Ok(Object::Services(declared)) = converted else { panic!("{converted:?}") };
     assert_eq!(declared.len(), 1);
     assert_eq!(declared[0].service.hostname().as_str(), "web.shop");

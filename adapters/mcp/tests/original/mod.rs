@@ -3,16 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use mainstem_proto::istio::{RequestResources, Resources};
+use mainstem_test_support::free_port;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::body::Body;
 use tonic::codegen::http;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -170,8 +175,8 @@ async fn source(incremental: bool) -> Source {
         );
     tokio::spawn(serving);
     let protocol = Protocol::ResourceSource;
-    let upstream = Box::new(Collections(held));
-    Source { upstream, proxy, protocol, _serving: shutdown.drop_guard() }
+    let (upstream, address) = (Box::new(Collections(held)), proxy.http_url());
+    Source { upstream, address, proxy, protocol, _serving: shutdown.drop_guard() }
 }
 
 mod incremental {
@@ -182,4 +187,46 @@ mod incremental {
 mod complete {
     use super::*;
     mainstem_test_support::adapter_battery!(source(false).await);
+}
+
+/// Opens streams to the sink at `address`, again and again.
+async fn dial(address: String, exchange: Exchange) {
+    loop {
+        if let Ok(channel) = Endpoint::from_shared(address.clone()).unwrap().connect().await {
+            let (answers, outgoing) = mpsc::unbounded_channel();
+            let outgoing = UnboundedReceiverStream::new(outgoing).map(Result::unwrap);
+            let mut client = tonic::client::Grpc::new(channel);
+            client.ready().await.unwrap();
+            let method = PathAndQuery::from_static(
+                "/istio.mcp.v1alpha1.ResourceSink/EstablishResourceStream",
+            );
+            let codec = ProstCodec::<Resources, RequestResources>::default();
+            let requests = client.streaming(Request::new(outgoing), method, codec).await;
+            if let Ok(requests) = requests {
+                exchange.clone().serve(requests.into_inner(), answers).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn dialling(incremental: bool) -> Source {
+    let (held, reader) = watch::channel(Held::new());
+    let sink = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let proxy = FaultProxy::start(sink);
+    let shutdown = CancellationToken::new();
+    let dialling = dial(proxy.http_url(), Exchange { held: reader, incremental });
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(dialling));
+    Source {
+        upstream: Box::new(Collections(held)),
+        address: format!("http://{sink}"),
+        proxy,
+        protocol: Protocol::ResourceSink,
+        _serving: shutdown.drop_guard(),
+    }
+}
+
+mod to_a_sink {
+    use super::*;
+    mainstem_test_support::adapter_battery!(dialling(true).await);
 }
