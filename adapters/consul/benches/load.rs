@@ -16,6 +16,8 @@ use mainstem_test_support::{Consul, ConsulOptions, Scratch};
 use serde_json::{Value as Json, json};
 
 const ROUNDS: usize = 20;
+/// Longer than a change may put off asking for the list of services.
+const AFTERWARDS: Duration = Duration::from_secs(6);
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Scene {
@@ -126,12 +128,17 @@ impl Scene {
         costs
     }
 
-    /// Changes that no check tells, of another service each time.
+    /// Changes that no check tells, of another service each time, with what follows when
+    /// all are over.
     async fn ports(&mut self, first: usize) -> Costs {
+        let before = (self.traffic.queries(), self.traffic.bytes());
         let mut costs = Costs::default();
         for i in (first - ROUNDS + 1..=first).rev() {
             self.change(service(i, 9090), i, 9090, Health::Healthy, &mut costs).await;
         }
+        tokio::time::sleep(AFTERWARDS).await;
+        costs.queries = self.traffic.queries() - before.0;
+        costs.bytes = self.traffic.bytes() - before.1;
         costs
     }
 }

@@ -152,17 +152,26 @@ impl Api {
         }
     }
 
+    /// Waits until some service is registered, changed or deregistered.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn services_changed(
+        &self,
+        index: CatalogIndex,
+        ask: Ask,
+    ) -> Result<Answer<()>, ApiError> {
+        let query = self.asking(ask, &["catalog", "services"]).after(index);
+        let query = query.filter("ServiceName == \"\"").cached(self.may_be_cached(ask));
+        self.client.ask(query).await?.with(())
+    }
+
     /// The names of all services.
     ///
     /// # Errors
     /// [`ApiError`], also where the canary is missing.
-    pub async fn services(
-        &self,
-        index: CatalogIndex,
-        ask: Ask,
-    ) -> Result<Answer<ServiceList>, ApiError> {
-        let query = self.asking(ask, &["catalog", "services"]).after(index);
-        let query = query.cached(self.may_be_cached(ask));
+    pub async fn services(&self, ask: Ask) -> Result<Answer<ServiceList>, ApiError> {
+        let query = self.asking(ask, &["catalog", "services"]);
         let answer = self.client.ask(query).await?;
         let services: ServiceList = answer.parse()?;
         if !self.canary.is_empty() && !services.contains_key(&self.canary) {

@@ -31,6 +31,8 @@ use crate::convert::{self, Context, Contribution, Names};
 pub enum Query {
     /// Whether the registry is there.
     Probe,
+    /// The service list's index.
+    Registrations,
     /// The service list.
     List,
     /// The checks that do not pass.

@@ -3,8 +3,9 @@
 //! ```text
 //! run ─▶ connect ─▶ Session ────────────────────────────┐ lost, or credentials changed
 //!          ▲        probe, every few seconds            │
-//!          │        service list      (blocking), or    │
-//!          │        a peer's exports, every few seconds │
+//!          │        registrations     (blocking)        │
+//!          │        and the list when names may differ, │
+//!          │        or a peer's exports, again and again│
 //!          │        each hot service  (blocking)        │
 //!          │        while there are cold services:      │
 //!          │          checks, nodes   (blocking)        │
@@ -22,6 +23,8 @@ mod errands;
 mod exports;
 mod feeds;
 mod follow;
+mod list;
+mod listing;
 mod probe;
 mod roster;
 mod session;

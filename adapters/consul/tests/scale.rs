@@ -100,6 +100,24 @@ async fn over_tls_500_services_share_a_few_connections_and_each_has_a_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_registration_of_a_known_service_costs_nothing_by_the_size_of_the_catalog() {
+    let mut scene = Scene::tls(500).await;
+    let before = scene.traffic.bytes();
+    for port in 9_000..9_010 {
+        scene.fixture.consul.txn(&[many_set("many", 250, port)]).await;
+        scene.shows(250, port, Health::Healthy).await;
+    }
+    // Ten service lists are 90 kB; a busy machine may need one or two.
+    let bytes = scene.traffic.bytes() - before;
+    assert!(bytes < 40_000, "{bytes} bytes for ten registrations among 500 services");
+
+    // One transaction: a known service answers at the index at which a new one came.
+    let both = [many_set("many", 250, 9_100), many_set("many", 500, 8080)];
+    scene.fixture.consul.txn(&both).await;
+    scene.shows(500, 8080, Health::Healthy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_plain_http_a_change_of_health_costs_few_queries_whoever_it_concerns() {
     let mut scene = Scene::plain(300, 32).await;
 

@@ -103,7 +103,7 @@ async fn a_list_without_its_canary_is_an_error() {
     let list = Mock::given(path("/v1/catalog/services"));
     list.respond_with(good(json!({"web": []}))).mount(&server).await;
     let api = connect(&server, |_| {}).await.unwrap();
-    let error = api.services(CatalogIndex::START, Ask::Any).await.unwrap_err();
+    let error = api.services(Ask::Any).await.unwrap_err();
     assert!(error.to_string().contains("lacks the service \"consul\""), "{error}");
 
     Mock::given(path("/v1/status/leader"))
@@ -111,7 +111,7 @@ async fn a_list_without_its_canary_is_an_error() {
         .mount(&server)
         .await;
     let api = connect(&server, |config| config.canary = Some(String::new())).await.unwrap();
-    let list = api.services(CatalogIndex::START, Ask::Any).await.unwrap();
+    let list = api.services(Ask::Any).await.unwrap();
     assert_eq!(list.value.into_keys().collect::<Vec<_>>(), ["web"]);
 }
 

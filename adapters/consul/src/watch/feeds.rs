@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::follow::{Feed, News};
 use super::session::Event;
-use crate::api::{Answer, Api, ApiError, Ask, Check, RawInstance, ServiceList};
+use crate::api::{Answer, Api, ApiError, Ask, Check, RawInstance};
 use crate::index::CatalogIndex;
 
 /// How a feed asks and whom it tells.
@@ -25,26 +25,25 @@ impl Line {
     }
 }
 
-/// The service list. Its index tells of every registration, also of those that
-/// leave the list as it was.
+/// The registrations, of which only the index counts.
 #[derive(Debug)]
-pub(super) struct ListFeed(pub Line);
+pub(super) struct RegistrationsFeed(pub Line);
 
-impl Feed for ListFeed {
-    type Value = ServiceList;
+impl Feed for RegistrationsFeed {
+    type Value = ();
 
     const NEWS: News = News::Index;
 
-    async fn ask(&self, index: CatalogIndex, ask: Ask) -> Result<Answer<ServiceList>, ApiError> {
-        self.0.api.services(index, ask).await
+    async fn ask(&self, index: CatalogIndex, ask: Ask) -> Result<Answer<()>, ApiError> {
+        self.0.api.services_changed(index, ask).await
     }
 
     async fn went_back(&self) {
         self.0.say(Event::WentBack).await;
     }
 
-    async fn say(&self, answer: Result<Answer<ServiceList>, ApiError>) {
-        self.0.say(Event::List(answer)).await;
+    async fn say(&self, answer: Result<Answer<()>, ApiError>) {
+        self.0.say(Event::Registered(answer.map(|answer| answer.index))).await;
     }
 }
 

@@ -13,8 +13,10 @@ use super::allowance::Allowance;
 use super::checks::{Concern, TroubledChecks};
 use super::errands::{Done, Errands, Outcome, Purpose};
 use super::exports::exports;
-use super::feeds::{ChecksFeed, Line, ListFeed, NodesFeed, ServiceFeed};
+use super::feeds::{ChecksFeed, Line, NodesFeed, RegistrationsFeed, ServiceFeed};
 use super::follow::follow;
+use super::list::list;
+use super::listing::Listing;
 use super::probe::probe;
 use super::roster::{Roster, Swap};
 use super::sweep::Sweep;
@@ -50,7 +52,9 @@ pub(super) enum Event {
     /// The servers' state was replaced by an earlier one. The agent's own views,
     /// which answer hot services, tell only when their wait is over.
     WentBack,
-    /// The service list, when something in it changed.
+    /// Some registration changed, by the index of the service list.
+    Registered(Result<CatalogIndex, ApiError>),
+    /// The service list.
     List(Result<Answer<ServiceList>, ApiError>),
     /// What the peer exports, when that changed.
     Exports(Result<BTreeSet<String>, ApiError>),
@@ -74,6 +78,7 @@ pub(super) struct Session<'a> {
     swaps: Allowance,
     checks: TroubledChecks,
     detectors: Detectors,
+    listing: Listing,
     list_hash: Option<u64>,
     tasks: JoinSet<()>,
     watchers: BTreeMap<Arc<str>, AbortHandle>,
@@ -119,7 +124,7 @@ impl<'a> Session<'a> {
             Some(_) => tasks.spawn(exports(config.clone(), line.clone())),
             None => {
                 let wait = config.wait.duration();
-                tasks.spawn(follow(ListFeed(line.clone()), CatalogIndex::START, wait))
+                tasks.spawn(follow(RegistrationsFeed(line.clone()), CatalogIndex::START, wait))
             }
         };
         Self {
@@ -134,6 +139,7 @@ impl<'a> Session<'a> {
             swaps: Allowance::new(queries / 4, config.wait.duration(), Instant::now()),
             checks: TroubledChecks::default(),
             detectors: config.peer.as_ref().map_or_else(Detectors::default, |_| Detectors::NONE),
+            listing: Listing::default(),
             list_hash: None,
             tasks,
             watchers: BTreeMap::new(),
@@ -148,7 +154,7 @@ impl<'a> Session<'a> {
         let mut rotation = interval_at(Instant::now() + rotation, rotation);
         rotation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.sweep.due();
+            let (sweep, list) = (self.sweep.due(), self.listing.due());
             tokio::select! {
                 Some(event) = self.events.recv() => {
                     if let Some(end) = self.on_event(event) {
@@ -156,10 +162,18 @@ impl<'a> Session<'a> {
                     }
                 }
                 done = self.errands.next(|name| self.roster.index(name)) => self.on_done(done),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.start_sweep(),
-                _ = rotation.tick() => self.want_sweep(),
+                () = until(sweep) => self.start_sweep(),
+                () = until(list) => self.start_list(),
+                _ = rotation.tick() => self.look_at_everything(),
                 Some(ended) = self.tasks.join_next() => propagate_panic(ended),
             }
+        }
+    }
+
+    fn look_at_everything(&mut self) {
+        self.want_sweep();
+        if self.config.peer.is_none() {
+            self.listing.want(Instant::now());
         }
     }
 
@@ -170,6 +184,8 @@ impl<'a> Session<'a> {
             Event::Absent(error) if error.is_silence() => return Some(End::Lost(error)),
             Event::Absent(error) => self.fail(Query::Probe, &error),
             Event::Present => self.recover(&Query::Probe),
+            Event::Registered(Ok(index)) => self.on_registered(index),
+            Event::Registered(Err(error)) => self.fail(Query::Registrations, &error),
             Event::List(Ok(answer)) => self.on_list(&answer),
             Event::Exports(Ok(names)) => self.on_names(names.iter().map(String::as_str)),
             Event::List(Err(error)) | Event::Exports(Err(error)) => self.fail(Query::List, &error),
@@ -182,8 +198,19 @@ impl<'a> Session<'a> {
         None
     }
 
-    fn on_list(&mut self, answer: &Answer<ServiceList>) {
+    fn on_registered(&mut self, index: CatalogIndex) {
+        self.recover(&Query::Registrations);
+        self.listing.moved(index, Instant::now());
         self.want_sweep();
+    }
+
+    fn start_list(&mut self) {
+        let index = self.listing.ask();
+        self.tasks.spawn(list(self.line.clone(), index));
+    }
+
+    fn on_list(&mut self, answer: &Answer<ServiceList>) {
+        self.listing.came();
         if self.list_hash.replace(answer.hash) == Some(answer.hash) {
             return self.recover(&Query::List);
         }
@@ -256,6 +283,10 @@ impl<'a> Session<'a> {
                     self.errands.add(name.clone(), Purpose::Confirm);
                 } else {
                     self.take(name, &answer);
+                }
+                // One without instances may be gone from the list.
+                if !answer.value.is_empty() {
+                    self.listing.answered(answer.index, Instant::now());
                 }
             }
             Err(error) => self.fail_service(name, &error),
@@ -374,6 +405,13 @@ impl<'a> Session<'a> {
         if !updates.is_empty() {
             self.updates.send_all(updates);
         }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
