@@ -93,10 +93,12 @@ impl Serialize for Kind {
 impl<'de> Deserialize<'de> for Kind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let read = Self::READ.into_iter().find(|kind| kind.word() == text);
+        // A kind that is read is read, by whichever of its names.
+        let names =
+            |kind: &Self| [kind.word(), kind.type_url(), kind.collection()].map(str::to_owned);
+        let read = Self::READ.into_iter().find(|kind| names(kind).contains(&text));
         match read {
             Some(kind) => Ok(kind),
-            // A kind that is read stays one, under whatever name.
             None if text.split('/').count() > 2 && !text.contains(' ') => {
                 Ok(Self::Other(text.into()))
             }
@@ -118,5 +120,26 @@ impl JsonSchema for Kind {
             "type": "string",
             "pattern": "^(ServiceEntry|WorkloadEntry|[^/ ]+/[^/ ]+/[^ ]+)$",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("ServiceEntry", Kind::ServiceEntry)]
+    #[case("networking.istio.io/v1/ServiceEntry", Kind::ServiceEntry)]
+    #[case("istio/networking/v1alpha3/workloadentries", Kind::WorkloadEntry)]
+    #[case("networking.istio.io/v1/Gateway", Kind::Other("networking.istio.io/v1/Gateway".into()))]
+    fn a_kind_is_read_by_any_of_its_names(#[case] text: &str, #[case] expected: Kind) {
+        assert_eq!(serde_json::from_value::<Kind>(text.into()).unwrap(), expected);
+    }
+
+    #[rstest]
+    fn what_is_no_full_name_is_refused(#[values("Gateway", "", "a/b", "a/b/c d")] text: &str) {
+        let error = serde_json::from_value::<Kind>(text.into()).unwrap_err().to_string();
+        assert!(error.contains("GROUP/VERSION/KIND"), "{error}");
     }
 }
