@@ -88,7 +88,14 @@ impl Consul {
         let token = other.call(Method::POST, path, Some(&json!({ "PeerName": here }))).await;
         let token = &token["PeeringToken"];
         let establish = json!({ "PeerName": there, "PeeringToken": token });
-        self.call(Method::POST, "/v1/peering/establish", Some(&establish)).await;
+        // Refused while the other one has no certificate for its peers yet.
+        eventually("the peer is known", TIMEOUT, async || {
+            match self.api(Method::POST, "/v1/peering/establish", Some(&establish)).await? {
+                (status, _) if status.is_success() => Ok(()),
+                (status, body) => Err(format!("{status}: {body}")),
+            }
+        })
+        .await;
         eventually("the peer is connected", TIMEOUT, async || {
             let peering = self.call(Method::GET, &format!("/v1/peering/{there}"), None).await;
             match &peering["State"] {
