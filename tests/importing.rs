@@ -8,6 +8,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::Mainstem;
 use mainstem_proto::envoy::config::core::v3::Node;
@@ -15,7 +16,7 @@ use mainstem_proto::envoy::service::discovery::v3::aggregated_discovery_service_
 use mainstem_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use mainstem_proto::google::protobuf::{Any, Struct, Value as Protobuf, value};
 use mainstem_proto::istio::{Metadata, RESOURCE, Resource, SERVICE_ENTRIES, ServiceEntry};
-use mainstem_test_support::{Scratch, TIMEOUT, eventually};
+use mainstem_test_support::{Scratch, TIMEOUT, eventually, free_port};
 use mainstem_xds::{Listener, Server, ServerConfig, StaticSource, TypeUrl};
 use pretty_assertions::assert_eq;
 use prost::Message;
@@ -342,8 +343,12 @@ struct Routes {
 
 impl Routes {
     async fn start() -> Self {
+        Self::at(0).await
+    }
+
+    async fn at(port: u16) -> Self {
         let source = StaticSource::new();
-        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, port).into()).await.unwrap();
         let address = format!("http://{}", listener.address().unwrap());
         let server = Server::new(ServerConfig::default(), Arc::new(source.clone()));
         let shutdown = CancellationToken::new();
@@ -412,4 +417,25 @@ async fn what_nothing_here_reads_passes_through_and_does_not_stay_for_ever() {
     istiod.until(has(&[])).await;
     let mut at_east = Istiod::connect(&east.mainstem, "istio-system").await;
     at_east.until(has(&[])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_before_the_registries_is_answered_for_every_kind_once_they_are_there() {
+    let files = Scratch::new("early");
+    let port = free_port();
+    let kinds = json!({ "kinds": [ROUTES] });
+    let source = mcp_registry("config", &format!("http://127.0.0.1:{port}"), &kinds);
+    let registries = [file_registry("early", &files), source];
+    let settings = json!({ "cluster": "early" });
+    let mainstem = Mainstem::launch_with(Ipv4Addr::LOCALHOST, &registries, settings).await;
+    mainstem.until_registry("file/early", "live").await;
+    let mut istiod = Istiod::connect(&mainstem, "istio-system").await;
+    let early = tokio::time::timeout(Duration::from_millis(300), istiod.take()).await;
+    assert!(early.is_err(), "{:?} were answered too early", istiod.answered);
+
+    let routes = Routes::at(port).await;
+    let said = routes.put(b"anything");
+    istiod.until(|client| client.answered.len() == KINDS.len()).await;
+    istiod.until(|client| client.others[ROUTES].len() == 1).await;
+    assert_eq!(as_said(istiod.others[ROUTES][0].clone()), said);
 }
