@@ -21,6 +21,12 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// What is wrong with a setting, told at its place.
+    pub(super) fn of(node: &Node, setting: &str, error: impl fmt::Display) -> Self {
+        let place = node.get(setting).unwrap_or(node).place.clone();
+        Self { place: Some(place), message: error.to_string() }
+    }
+
     fn at(mut self, place: &Place) -> Self {
         self.place.get_or_insert_with(|| place.clone());
         self

@@ -55,7 +55,11 @@ pub const PROVIDERS: &[Provider] = &[
         name: mainstem_mcp::PROVIDER,
         paths: &["tokenFile", "tls.ca", "tls.cert", "tls.key"],
         schema: || schema_for!(McpConfig),
-        decode: |node| decode(node).map(AdapterConfig::Mcp),
+        decode: |node| {
+            let config: McpConfig = decode(node)?;
+            config.check().map_err(|error| Fault::of(node, "address", error))?;
+            Ok(AdapterConfig::Mcp(config))
+        },
     },
     Provider {
         name: mainstem_memory::PROVIDER,

@@ -211,6 +211,11 @@ colour: red
     "add a registry of type kubernetes"
 )]
 #[case(
+    "cluster: a\nregistries:\n- { type: mcp, cluster: b, protocol: resourceSink, address: \"http://0.0.0.0:9\" }",
+    "m.yaml:3:61: http://0.0.0.0:9: in plain text a sink listens on loopback only",
+    "use https"
+)]
+#[case(
     "cluster: a\nregistries:\n- { type: consul, cluster: b, shards: { datacenter: dc1 } }",
     "m.yaml:3:39: a mapping where a list of shards belongs",
     "write [{ datacenter: … }, …]"

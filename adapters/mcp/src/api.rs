@@ -19,7 +19,7 @@ use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::McpConfig;
-use crate::config::Protocol;
+use crate::config::{Protocol, SinkError};
 use crate::convert::Kind;
 use crate::credentials::{Credentials, CredentialsError};
 
@@ -45,14 +45,8 @@ pub(crate) enum McpError {
     Awaited { address: String },
     #[error("listening on {address}")]
     Listen { address: String, source: std::io::Error },
-    #[error("a sink listens on an address: write http://IP:PORT or https://IP:PORT, not {0:?}")]
-    ListenAddress(String),
-    #[error("{0}: in plain text it listens on loopback only; use https with tls.cert and tls.key")]
-    PlainListener(String),
-    #[error("{0} needs tls.cert and tls.key, which sources see")]
-    NoIdentity(String),
-    #[error("{0}: anybody could send; set tokenFile, or tls.ca for client certificates")]
-    Anybody(String),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     #[error("{address} does not speak {spoken}; set protocol: {other}")]
     Unspoken { address: String, spoken: &'static str, other: &'static str },
     #[error("{address} ended the stream")]

@@ -1,5 +1,6 @@
 //! How one MCP source is reached, and what holds for its objects.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use mainstem_model::{ClusterId, NetworkId, TimeSpan};
@@ -124,6 +125,60 @@ impl McpConfig {
     }
 }
 
+/// A sink that cannot listen as configured.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// No address.
+    #[error("a sink listens on an address: write http://IP:PORT or https://IP:PORT, not {0:?}")]
+    Address(String),
+    /// Whoever reaches the address could send anything.
+    #[error("{0}: in plain text a sink listens on loopback only; use https")]
+    Plain(String),
+    /// TLS without a certificate.
+    #[error("{0}: a sink over https needs tls.cert and tls.key")]
+    NoIdentity(String),
+    /// Nobody has to prove anything.
+    #[error("{0}: anybody could send; set tokenFile, or tls.ca for client certificates")]
+    Anybody(String),
+}
+
+impl McpConfig {
+    /// Where a sink listens. In plain text only the host itself is let in, and over TLS only
+    /// who proves something.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn sink_address(&self) -> Result<SocketAddr, SinkError> {
+        let address = || self.address.clone();
+        let unusable = || SinkError::Address(address());
+        let (scheme, rest) = self.address.split_once("://").ok_or_else(unusable)?;
+        let at: SocketAddr = rest.trim_end_matches('/').parse().map_err(|_| unusable())?;
+        match scheme {
+            "http" if !at.ip().is_loopback() => Err(SinkError::Plain(address())),
+            "https" if self.tls.cert.is_none() || self.tls.key.is_none() => {
+                Err(SinkError::NoIdentity(address()))
+            }
+            "https" if self.tls.ca.is_none() && self.token_file.is_none() => {
+                Err(SinkError::Anybody(address()))
+            }
+            "http" | "https" => Ok(at),
+            _ => Err(unusable()),
+        }
+    }
+
+    /// Whether it can be followed as configured, as far as that can be told before it is
+    /// tried.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), SinkError> {
+        match self.protocol {
+            Protocol::ResourceSink => self.sink_address().map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
 fn default_kinds() -> Vec<Kind> {
     Kind::READ.to_vec()
 }
@@ -157,5 +212,30 @@ mod tests {
         let said = serde_json::json!({"cluster": "config", "address": "http://mcp:15010"});
         let read: McpConfig = serde_json::from_value(said).expect("valid");
         assert_eq!(read, McpConfig::new("config", "http://mcp:15010"));
+    }
+
+    #[test]
+    fn a_sink_lets_in_the_host_itself_or_who_proves_something() {
+        let found = |address: &str, token: bool, identity: bool| {
+            let path = |there: bool| there.then(|| PathBuf::from("x"));
+            let config = McpConfig {
+                protocol: Protocol::ResourceSink,
+                token_file: path(token),
+                tls: TlsConfig { cert: path(identity), key: path(identity), ..Default::default() },
+                ..McpConfig::new("config", address)
+            };
+            assert_eq!(config.check(), config.sink_address().map(drop));
+            config.sink_address().map(|at| at.to_string())
+        };
+        let (plain, secure) = ("http://0.0.0.0:1".to_owned(), "https://0.0.0.0:1".to_owned());
+        assert_eq!(found("http://127.0.0.1:1", false, false), Ok("127.0.0.1:1".to_owned()));
+        assert_eq!(found("https://0.0.0.0:1/", true, true), Ok("0.0.0.0:1".to_owned()));
+        assert_eq!(found(&plain, true, true), Err(SinkError::Plain(plain.clone())));
+        assert_eq!(found(&secure, true, false), Err(SinkError::NoIdentity(secure.clone())));
+        assert_eq!(found(&secure, false, true), Err(SinkError::Anybody(secure.clone())));
+        for other in ["https://sink:1", "0.0.0.0:1", "tcp://127.0.0.1:1"] {
+            assert_eq!(found(other, true, true), Err(SinkError::Address(other.to_owned())));
+        }
+        assert_eq!(McpConfig::new("config", plain).check(), Ok(()));
     }
 }

@@ -45,7 +45,7 @@ use std::pin::Pin;
 use mainstem_model::RegistryId;
 use mainstem_registry::{Adapter, UpdateSender};
 
-pub use config::{McpConfig, Protocol, TlsConfig};
+pub use config::{McpConfig, Protocol, SinkError, TlsConfig};
 
 /// The provider's name: registries are `mcp/CLUSTER`.
 pub const PROVIDER: &str = "mcp";

@@ -10,7 +10,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,7 +61,7 @@ impl Sink {
         credentials: &Credentials,
     ) -> Result<Self, McpError> {
         let address = || config.address.clone();
-        let at = address_of(config, credentials)?;
+        let at = config.sink_address()?;
         let wrong = |source| McpError::Connect { address: address(), source };
         let mut server = Server::builder()
             .max_concurrent_streams(STREAMS)
@@ -115,25 +114,6 @@ impl Sink {
     /// The stream that a source opened, if one did.
     pub(super) fn take(&mut self) -> Option<Incoming> {
         self.next.take()
-    }
-}
-
-/// Where to listen. In plain text only the host itself is let in, and over TLS only who
-/// proves something.
-fn address_of(config: &McpConfig, credentials: &Credentials) -> Result<SocketAddr, McpError> {
-    let address = || config.address.clone();
-    let unusable = || McpError::ListenAddress(address());
-    let (scheme, rest) = config.address.split_once("://").ok_or_else(unusable)?;
-    let at: SocketAddr = rest.trim_end_matches('/').parse().map_err(|_| unusable())?;
-    match scheme {
-        "http" if !at.ip().is_loopback() => Err(McpError::PlainListener(address())),
-        "http" => Ok(at),
-        "https" if credentials.identity.is_none() => Err(McpError::NoIdentity(address())),
-        "https" if credentials.ca.is_none() && credentials.token.is_none() => {
-            Err(McpError::Anybody(address()))
-        }
-        "https" => Ok(at),
-        _ => Err(unusable()),
     }
 }
 
@@ -210,34 +190,5 @@ impl StreamingService<Resources> for Door {
 
     fn call(&mut self, request: Request<Streaming<Resources>>) -> Self::Future {
         std::future::ready(self.open(request))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_host_itself_or_who_proves_something_is_let_in() {
-        let held = |token: bool, identity: bool| Credentials {
-            token: token.then(|| "secret".to_owned()),
-            ca: None,
-            identity: identity.then(|| (Vec::new(), Vec::new())),
-        };
-        let at = |address: &str, credentials: &Credentials| {
-            let found = address_of(&McpConfig::new("config", address), credentials);
-            found.map(|at| at.to_string()).map_err(|error| error.to_string())
-        };
-        assert_eq!(at("http://127.0.0.1:1", &held(false, false)), Ok("127.0.0.1:1".to_owned()));
-        assert_eq!(at("https://0.0.0.0:1/", &held(true, true)), Ok("0.0.0.0:1".to_owned()));
-        for (address, credentials, expected) in [
-            ("http://0.0.0.0:1", held(true, true), "in plain text it listens on loopback only"),
-            ("https://0.0.0.0:1", held(true, false), "needs tls.cert and tls.key"),
-            ("https://0.0.0.0:1", held(false, true), "anybody could send"),
-            ("https://sink:1", held(true, true), "write http://IP:PORT or https://IP:PORT"),
-        ] {
-            let error = at(address, &credentials).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        }
     }
 }
