@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use mainstem_test_support::{Fault as Network, FaultProxy, HttpClient, Scratch};
+use mainstem_test_support::{
+    Fault as Network, FaultProxy, HttpClient, Scratch, TIMEOUT, eventually,
+};
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -86,6 +88,23 @@ impl MemorySite {
         if let Some(proxy) = &self.proxy {
             proxy.set(Network::None).await;
         }
+    }
+}
+
+impl MemorySite {
+    /// Waits until the state file has who is up: what was said just before a crash is lost.
+    pub async fn is_kept(&self) {
+        let up: BTreeSet<String> = self.machines.up.lock().iter().map(id).collect();
+        let file = self.files.path().join("state.json");
+        eventually("the state file is up to date", TIMEOUT, async || {
+            let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+            let kept: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let kept = kept["registrations"].as_array().into_iter().flatten();
+            let ids = kept.filter_map(|one| one["body"]["id"].as_str().map(str::to_owned));
+            let ids: BTreeSet<String> = ids.collect();
+            if ids == up { Ok(()) } else { Err(format!("{ids:?}")) }
+        })
+        .await;
     }
 }
 

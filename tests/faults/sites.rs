@@ -17,6 +17,9 @@ use super::source::McpSite;
 
 /// The services.
 pub const SERVICES: [&str; 2] = ["web", "db"];
+
+/// Within which the guard counts what came and went.
+pub const WINDOW: Duration = Duration::from_secs(1);
 /// The node of all Consul instances.
 const NODE: &str = "machines";
 /// What a reader of Consul may do.
@@ -172,7 +175,8 @@ impl Site {
             Self::Mcp(site) => site.config(),
             Self::Memory(site) => site.config(),
         };
-        config["guard"] = json!({ "window": "1s", "hold": "5m" });
+        let window = format!("{}ms", WINDOW.as_millis());
+        config["guard"] = json!({ "window": window, "hold": "5m" });
         config
     }
 

@@ -8,7 +8,7 @@ use mainstem_test_support::{Envoy, EnvoyVersion, TIMEOUT, eventually};
 use serde_json::Value;
 
 use super::Fault;
-use super::sites::{SERVICES, Site, address};
+use super::sites::{SERVICES, Site, WINDOW, address};
 use crate::common::{Mainstem, throughout};
 
 const ALL: [u8; 4] = [1, 2, 3, 4];
@@ -100,6 +100,7 @@ impl Stage {
         }
         self.stands(&format!("{what}: before")).await;
         self.is_kept().await;
+        self.outlasts_the_window(&format!("{what}: before")).await;
 
         self.site.inject(fault).await;
         let expected = Expected::of(&self.site, fault);
@@ -133,17 +134,28 @@ impl Stage {
         self.envoy_shows("a late Envoy", &late, |there| *there == places).await;
     }
 
+    /// All stays as it is until the guard has forgotten what came: a loss counts net of
+    /// that.
+    async fn outlasts_the_window(&self, what: &str) {
+        let places = Expected::of(&self.site, Fault::Killed).places();
+        self.stays(what, &places, WINDOW + WINDOW / 10).await;
+    }
+
+    async fn stays(&self, what: &str, places: &Places, span: Duration) {
+        throughout(span, async || {
+            for envoy in &self.envoys {
+                assert_eq!(placed(envoy, &self.site).await, *places, "{what}");
+            }
+        })
+        .await;
+    }
+
     /// Waits until all is as expected, and sees that it stays so for a moment.
     async fn holds(&self, what: &str, expected: &Expected) -> String {
         let places = expected.places();
         let said = self.registry_is(what, expected).await;
         self.shows(what, |there| *there == places).await;
-        throughout(Duration::from_millis(300), async || {
-            for envoy in &self.envoys {
-                assert_eq!(placed(envoy, &self.site).await, places, "{what}");
-            }
-        })
-        .await;
+        self.stays(what, &places, Duration::from_millis(300)).await;
         for envoy in &self.envoys {
             let refused = envoy.stats("update_rejected$").await;
             assert_eq!(refused.values().sum::<u64>(), 0, "{what}: {refused:?}");
@@ -186,6 +198,9 @@ impl Stage {
 
     /// Waits until the last good state on disk is that of now.
     pub async fn is_kept(&self) {
+        if let Site::Memory(site) = &self.site {
+            site.is_kept().await;
+        }
         let now = SystemTime::now();
         let name = self.site.id().replace('/', "~");
         let file = self.mainstem.state_directory().join("last-good").join(name);

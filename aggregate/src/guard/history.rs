@@ -51,8 +51,8 @@ struct Recent {
     oldest: Option<SystemTime>,
     definition: Option<Arc<Service>>,
     lost: Vec<Loss>,
-    /// What came newly and has replaced nothing yet.
-    gained: VecDeque<(SystemTime, usize)>,
+    /// What came newly, in that order, and has replaced nothing yet.
+    gained: VecDeque<(SystemTime, EndpointId)>,
     /// How many of it are held, and how many serve.
     held: usize,
     serving: usize,
@@ -225,18 +225,12 @@ impl Recent {
         if gained.is_empty() {
             return;
         }
-        let back: BTreeSet<_> = gained.iter().map(|endpoint| EndpointId::of(endpoint)).collect();
-        let lost = self.lost.len();
-        self.lost.retain(|loss| !back.contains(&EndpointId::of(&loss.endpoint)));
-        let returned = lost - self.lost.len() + back.iter().filter(|id| held.contains(id)).count();
-        let new = gained.len().saturating_sub(returned);
-        let replacing = new.min(self.lost.len());
+        let mut new: BTreeSet<_> = gained.iter().map(|endpoint| EndpointId::of(endpoint)).collect();
+        self.lost.retain(|loss| !new.remove(&EndpointId::of(&loss.endpoint)));
+        new.retain(|id| !held.contains(id));
+        let replacing = new.len().min(self.lost.len());
         self.lost.drain(..replacing);
-        match self.gained.back_mut() {
-            _ if new == replacing => {}
-            Some((at, count)) if *at == now => *count += new - replacing,
-            _ => self.gained.push_back((now, new - replacing)),
-        }
+        self.gained.extend(new.into_iter().skip(replacing).map(|id| (now, id)));
     }
 
     /// Notes losses; returns those that something new had replaced already.
@@ -249,7 +243,7 @@ impl Recent {
     ) -> Vec<Arc<Endpoint>> {
         let mut replaced = Vec::new();
         for endpoint in lost.iter().filter(|endpoint| !held.contains(&EndpointId::of(endpoint))) {
-            if self.take_gain() {
+            if self.take_gain(&EndpointId::of(endpoint)) {
                 replaced.push(endpoint.clone());
             } else {
                 self.lost.push(Loss { endpoint: endpoint.clone(), at: now, guarded });
@@ -258,13 +252,11 @@ impl Recent {
         replaced
     }
 
-    fn take_gain(&mut self) -> bool {
-        let Some((_, count)) = self.gained.front_mut() else { return false };
-        *count -= 1;
-        if *count == 0 {
-            self.gained.pop_front();
-        }
-        true
+    /// Whether something that came newly makes up for a loss: the lost one itself, which
+    /// came and went, else the oldest.
+    fn take_gain(&mut self, lost: &EndpointId) -> bool {
+        let own = self.gained.iter().position(|(_, id)| id == lost);
+        self.gained.remove(own.unwrap_or_default()).is_some()
     }
 
     fn too_much(&self, guard: &Guard) -> bool {

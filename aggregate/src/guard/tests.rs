@@ -135,6 +135,16 @@ fn rolling_out_replaces_endpoints_and_loses_none() {
 }
 
 #[test]
+fn what_came_and_went_makes_up_for_nothing() {
+    let mut watched = Watched::new(GuardMode::Relist, &[("n/a", "1 2 3 4")]);
+    watched.becomes(0, false, &[("n/a", "1 2 3 4 5")]);
+    watched.becomes(20, false, &[("n/a", "1 2 3 4 5 6")]);
+    watched.becomes(25, false, &[("n/a", "1 2 3 4 5")]);
+    // That 5 came is forgotten by now, and 6 is gone again.
+    assert_eq!(watched.becomes(40, false, &[("n/a", "")]), ["n/a registry 1 2 3 4 5"]);
+}
+
+#[test]
 fn what_returns_is_no_longer_lost() {
     let mut watched = web("1 2 3 4 5 6");
     watched.becomes(0, false, &[(WEB, "3 4 5 6")]);
