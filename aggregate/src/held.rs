@@ -16,8 +16,9 @@ pub(crate) use values::{Said, Values};
 /// One registry's values, condition and rejected objects.
 ///
 /// Values made of a rejected object are *retained* when a complete state leaves
-/// them out: until the registry says something else of them, or the object is
-/// accepted again without bringing them back.
+/// them out, a service's endpoints with its definition: until the registry says
+/// something else of them, or the object is accepted again without bringing them
+/// back.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) values: Values,
@@ -164,20 +165,35 @@ impl Held {
     /// A complete state does not name `key`: it goes, except what is retained.
     fn leave_out(&mut self, key: Key, dirty: &mut Dirty) {
         let Some(before) = self.values.get(&key) else { return };
-        if let Value::Endpoints(set) = &before {
-            let none = EndpointSet::new(set.service.clone(), Vec::new());
-            return self.say_endpoints(&key, Arc::new(none), dirty);
+        let blamed = match &before {
+            // Without its definition a registry cannot tell which they are.
+            Value::Endpoints(set) => self.retains(&Key::Service(set.service.clone())).cloned(),
+            value => value.objects().into_iter().find(|o| self.rejected.contains_key(o)).cloned(),
+        };
+        match (blamed, before) {
+            (Some(object), _) => drop(self.retained.entry(object).or_default().insert(key)),
+            (None, Value::Endpoints(set)) => {
+                let none = EndpointSet::new(set.service.clone(), Vec::new());
+                self.say_endpoints(&key, Arc::new(none), dirty);
+            }
+            (None, _) => self.remove(&key, dirty),
         }
-        let blamed = before.objects().into_iter().find(|object| self.rejected.contains_key(object));
-        match blamed.cloned() {
-            Some(object) => drop(self.retained.entry(object).or_default().insert(key)),
-            None => self.remove(&key, dirty),
-        }
+    }
+
+    /// The rejected object because of which the value of `key` stands.
+    fn retains(&self, key: &Key) -> Option<&ObjectRef> {
+        let of_rejected = |object: &&ObjectRef| self.rejected.contains_key(*object);
+        self.retained
+            .iter()
+            .find(|(_, keys)| keys.contains(key))
+            .map(|(o, _)| o)
+            .filter(of_rejected)
     }
 
     /// The object is understood again, or gone: what stood only because of it goes.
     fn release(&mut self, object: &ObjectRef, dirty: &mut Dirty) {
-        for key in self.retained.get(object).cloned().unwrap_or_default() {
+        let keys = self.retained.get(object).cloned().unwrap_or_default();
+        for key in keys.clone() {
             let Some(Value::Endpoints(set)) = self.values.get(&key) else {
                 self.forget_retained(&key);
                 self.leave_out(key, dirty);
@@ -185,7 +201,9 @@ impl Held {
             };
             let retained: BTreeSet<_> =
                 self.retained.iter().filter(|(_, k)| k.contains(&key)).collect();
-            let blamed = |e: &Arc<Endpoint>| retained.iter().any(|(object, _)| is_of(e, object));
+            let whole = keys.contains(&Key::Service(set.service.clone()));
+            let of = |e: &Endpoint| retained.iter().any(|(object, _)| is_of(e, object));
+            let blamed = |e: &Arc<Endpoint>| whole || of(e);
             let said = set.endpoints().iter().filter(|e| !blamed(e)).cloned().collect();
             let said = Arc::new(EndpointSet::new(set.service.clone(), said));
             self.say_endpoints(&key, said, dirty);

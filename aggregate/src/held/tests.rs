@@ -89,6 +89,30 @@ fn what_stood_only_for_a_rejected_object_goes_when_it_is_accepted() {
 }
 
 #[test]
+fn a_rejected_definition_spares_the_endpoints_that_need_it() {
+    let first = replace(vec![a_service(), Value::Endpoints(two_slices())], vec![]).to_vec();
+    let second = replace(vec![], vec![rejected("Service", WEB)]).to_vec();
+    let spared = vec![first, second.clone(), second];
+    let (held, _) = after(spared.clone());
+    assert_eq!(addresses(&held), ["80 10.0.0.1:1", "80 10.0.0.2:1"]);
+    assert_eq!((held.state().services, held.state().rejected.len()), (1, 1));
+
+    let deleted = vec![RegistryUpdate::Accept(rejected("Service", WEB).object)];
+    let back =
+        [vec![RegistryUpdate::Put(a_service()), put_endpoints(good_slice())], deleted.clone()]
+            .concat();
+    let (held, _) = after([spared.clone(), vec![back]].concat());
+    assert_eq!(addresses(&held), ["80 10.0.0.2:1"]);
+    let (held, dirty) = after([spared.clone(), vec![deleted]].concat());
+    assert_eq!((addresses(&held).len(), held.state().services), (0, 0));
+    assert!(dirty.services.contains(&key(WEB)));
+
+    let without = replace(vec![], vec![]).to_vec();
+    let (held, _) = after([spared, vec![without]].concat());
+    assert_eq!((addresses(&held).len(), held.state().services), (0, 0));
+}
+
+#[test]
 fn an_object_accepted_with_new_values_keeps_them() {
     let first = replace(vec![Value::Endpoints(two_slices())], vec![]).to_vec();
     let second = vec![RegistryUpdate::Reject(rejected("EndpointSlice", "bad"))];
