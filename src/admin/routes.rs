@@ -95,8 +95,13 @@ const WHY_NOT: &[(&str, &str, bool)] = &[
 
 type Dump = BTreeMap<String, Vec<dump::Dumped>>;
 
-/// All paths. `/debug/…` are those of Istio whose meaning is the same.
+/// All paths.
 pub fn all() -> Vec<Route> {
+    [reading(), deciding(), registering(), debugging()].into_iter().flatten().collect()
+}
+
+/// What there is, and why.
+fn reading() -> Vec<Route> {
     vec![
         read("/live", "200 while the process works", get(handlers::live)),
         read("/ready", "200 while proxies are served, else 503", get(handlers::ready)),
@@ -136,6 +141,12 @@ pub fn all() -> Vec<Route> {
         read("/api/v1/why-not", "Why a proxy lacks an endpoint", get(explain::why_not))
             .asks(WHY_NOT)
             .answers::<api::Explanation>(),
+    ]
+}
+
+/// What operators decide.
+fn deciding() -> Vec<Route> {
+    vec![
         verb::<api::Release>(
             "/api/v1/release",
             "What the withdrawal guard holds goes at once",
@@ -157,6 +168,12 @@ pub fn all() -> Vec<Route> {
             "A drained registry gets its weight back",
             post(verbs::undrain),
         ),
+    ]
+}
+
+/// What registers itself in memory registries.
+fn registering() -> Vec<Route> {
+    vec![
         registrations(
             "/api/v1/memory/{cluster}/registrations",
             "What registered itself",
@@ -184,6 +201,12 @@ pub fn all() -> Vec<Route> {
         )
         .takes::<mainstem_memory::Deregistration>()
         .answers::<api::Deregistered>(),
+    ]
+}
+
+/// The paths of Istio whose meaning is the same.
+fn debugging() -> Vec<Route> {
+    vec![
         read("/debug/registryz", "As /api/v1/services", get(handlers::services))
             .asks(SERVICE)
             .answers::<Vec<api::Service>>(),
