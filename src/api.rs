@@ -114,6 +114,9 @@ pub struct Registry {
     pub updates: u64,
     /// How many services it defines.
     pub services: usize,
+    /// How many more services it has that are not loaded, since nobody needs them.
+    #[serde(default)]
+    pub unloaded: usize,
     /// How many endpoints it brings.
     pub endpoints: usize,
     /// How many endpoints it withdrew that are held all the same.

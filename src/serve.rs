@@ -76,6 +76,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     tasks.spawn("scopes", source.clone().follow(shutdown.clone()));
     let (clients, pushes) = (Clients::default(), Pushes::default());
     source.tell_of(clients.clone());
+    source.tell_needs(updates.clone());
     let spans = Spans::from_environment()?;
     source.trace(spans.clone());
     let server = Server::observed(

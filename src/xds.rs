@@ -3,6 +3,7 @@
 //! ```text
 //!  Snapshots ─ follow ─▶ Scopes::update ─ who is told something else ─▶ wakes their streams
 //!  stream ─ connect ─▶ node ─▶ Proxy ─▶ Scopes::attach ─▶ View (one Moment at a time)
+//!  subscriptions ─ demand ─▶ Interest: what adapters load, and who waits for it
 //!  control state ─ tracks ─▶ frozen groups of proxies: Scopes that never move on
 //! ```
 //!
@@ -11,8 +12,11 @@
 //!   told something else wake.
 //! - Until the registries are complete, or their deadlines over, nobody is
 //!   answered: an answer that lacks a registry would take its endpoints away.
+//! - What is not loaded is never answered as absent: who asks for it by name waits
+//!   until it is; who asks for everything waits too, though not for ever.
 
 mod debug;
+mod demand;
 mod node;
 mod shelf;
 mod tracks;
@@ -22,21 +26,24 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::task::AtomicWaker;
 use mainstem_aggregate::{Published, Readiness, Shared as Controlled, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
 use mainstem_proto::envoy::config::core::v3::Node;
+use mainstem_registry::Updates;
 use mainstem_translate::{Counts, Scopes, Settings};
 use mainstem_xds::{Client, Clients, Refusal, ResourceSource, ResourceView, SetVersion};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use debug::DebugView;
 pub use debug::is_debug;
+use demand::Demand;
 pub use node::proxy;
 use tracks::Tracks;
 use view::View;
@@ -63,6 +70,7 @@ struct Shared {
     /// The cluster of proxies that name none.
     cluster: RwLock<ClusterId>,
     set_versions: SetVersions,
+    demand: Demand,
     /// How each connected stream is woken, by the number of its attachment.
     wakes: Mutex<FxHashMap<u64, Arc<Wake>>>,
 }
@@ -92,6 +100,9 @@ impl SetVersions {
     }
 }
 
+/// How often it is looked whether something is no longer needed.
+const LOOK_AT_DEMAND: Duration = Duration::from_secs(30);
+
 /// How one stream is woken.
 #[derive(Debug, Default)]
 struct Wake {
@@ -99,6 +110,8 @@ struct Wake {
     changed: AtomicBool,
     /// Whether there is something that the view has not looked at.
     unseen: AtomicBool,
+    /// Whether the view waits for something that is not loaded.
+    waits: AtomicBool,
     /// When the first change was said that the stream has not seen.
     since: Mutex<Option<Instant>>,
 }
@@ -134,6 +147,7 @@ impl Source {
             ready: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
             set_versions: SetVersions::default(),
+            demand: Demand::default(),
             wakes: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -148,6 +162,8 @@ impl Source {
         let mut readiness = self.shared.readiness.clone();
         let mut control = self.shared.control.clone();
         let mut ready = false;
+        let mut lingering = interval(LOOK_AT_DEMAND);
+        lingering.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -171,6 +187,7 @@ impl Source {
                     changed?;
                     self.update();
                 }
+                _ = lingering.tick() => self.shared.demand.expire(),
             }
         }
     }
@@ -178,6 +195,11 @@ impl Source {
     /// Keeps across restarts, below a directory, what frozen proxies are told.
     pub fn keep_tracks(&self, directory: &Path) {
         self.shared.tracks.keep(directory);
+    }
+
+    /// Tells adapters what clients need.
+    pub fn tell_needs(&self, updates: Updates) {
+        self.shared.demand.tell(updates);
     }
 
     /// Answers operators who ask about these clients.
@@ -242,11 +264,17 @@ impl Source {
         });
         let told = self.shared.scopes.update(&snapshot);
         let streams = told.len();
+        // After the scopes: what is no longer missing is there.
+        let loaded = self.shared.demand.follow(snapshot.unloaded(), snapshot.mesh());
         let wakes = self.shared.wakes.lock();
         for attached in told {
             if let Some(wake) = wakes.get(&attached.id()) {
                 wake.wake(at);
             }
+        }
+        if loaded {
+            let waiting = wakes.values().filter(|wake| wake.waits.load(Ordering::Acquire));
+            waiting.for_each(|wake| wake.wake(at));
         }
         if let Some(change) = change {
             change.told(streams);

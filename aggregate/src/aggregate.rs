@@ -290,7 +290,7 @@ impl Aggregate {
     }
 
     /// The value of the first registry that has one. Workloads, namespaces,
-    /// configuration objects and gateways are merged so.
+    /// configuration objects and gateways are merged so, and what is not loaded.
     fn first(&self, key: &Key) -> Option<Value> {
         let mut registries = self.rules.registries().iter().filter(|registry| {
             registry.expiry != ExpiryAction::Remove || !self.expired.contains(&registry.id)
@@ -338,10 +338,12 @@ fn put_first(draft: &mut Draft, key: &Key, value: Option<Value>) {
         (_, Some(Value::Namespace(value))) => draft.put_namespace(value),
         (_, Some(Value::Config(value))) => draft.put_config(value),
         (_, Some(Value::Gateway(value))) => draft.put_gateway(value),
+        (_, Some(Value::Unloaded(service))) => draft.put_unloaded(service),
         (Key::Workload(key), None) => draft.remove_workload(key),
         (Key::Namespace(key), None) => draft.remove_namespace(key),
         (Key::Config(key), None) => draft.remove_config(key),
         (Key::Gateway(key), None) => draft.remove_gateway(key),
+        (Key::Unloaded(key), None) => draft.remove_unloaded(key),
         // Services are merged, not chosen.
         (Key::Service(_) | Key::Endpoints(_), _) | (_, Some(_)) => {}
     }

@@ -25,4 +25,4 @@ mod tests;
 pub use settings::{Guard, GuardMode};
 
 pub(crate) use history::{History, Rules, Situation, Verdict};
-pub(crate) use moves::{Moves, compare, serves};
+pub(crate) use moves::{Moves, NewDemand, compare, serves};

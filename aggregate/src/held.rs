@@ -120,6 +120,7 @@ impl Held {
             restored: self.restored,
             held: 0,
             services: self.values.service_count(),
+            unloaded: self.values.unloaded_count(),
             endpoints: self.values.endpoint_count(),
             workloads: self.values.workload_count(),
             rejected: self.shown.clone(),

@@ -62,6 +62,11 @@ impl Testimony {
         Some(Statement { service: said.service.as_ref(), endpoints: said.endpoints.as_ref() })
     }
 
+    /// Whether the registry has the service, and has not loaded it.
+    pub fn unloaded(&self, registry: &RegistryId, key: &ServiceKey) -> bool {
+        self.held.get(registry).is_some_and(|values| values.is_unloaded(key))
+    }
+
     /// Whether the registry has expired, so that its values are left out.
     pub fn left_out(&self, registry: &RegistryRules) -> bool {
         let state = self.snapshot.registries().get(&registry.id);

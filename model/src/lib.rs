@@ -65,7 +65,7 @@ pub use service::{
     Port, Resolution, Service, ServiceKey, TargetPort, TrafficDistribution, Visibility,
 };
 pub use shards::Shards;
-pub use snapshot::{ChangeSet, Draft, Generation, ServiceTarget, Snapshot};
+pub use snapshot::{ChangeSet, Draft, Generation, ServiceTarget, Snapshot, Unloaded};
 pub use time_span::{TimeSpan, TimeSpanError};
 pub use update::{Key, RegistryUpdate, Value};
 pub use workload::{Workload, WorkloadKey};

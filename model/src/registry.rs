@@ -74,6 +74,8 @@ pub struct RegistryState {
     pub restored: bool,
     /// How many services it defines.
     pub services: usize,
+    /// How many more it has that are not loaded, since nobody needs them.
+    pub unloaded: usize,
     /// How many endpoints it brings.
     pub endpoints: usize,
     /// How many endpoints the withdrawal guard keeps for it.
@@ -92,6 +94,7 @@ impl Default for RegistryState {
             synced: false,
             restored: false,
             services: 0,
+            unloaded: 0,
             endpoints: 0,
             held: 0,
             workloads: 0,

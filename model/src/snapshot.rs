@@ -9,6 +9,7 @@ mod clashes;
 mod draft;
 mod few;
 mod queries;
+mod unloaded;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub use change::ChangeSet;
 pub use draft::Draft;
 pub use queries::ServiceTarget;
+pub use unloaded::Unloaded;
 
 use change::History;
 use clashes::Claims;
@@ -44,6 +46,7 @@ pub struct Snapshot {
     configs: Shards<ConfigKey, Arc<Config>>,
     gateways: Arc<BTreeMap<NetworkGatewayKey, Arc<NetworkGateway>>>,
     registries: Arc<BTreeMap<RegistryId, RegistryState>>,
+    unloaded: Unloaded,
     index: Index,
     history: History,
 }
@@ -88,6 +91,11 @@ impl Snapshot {
     /// The registries and their states, by name.
     pub fn registries(&self) -> &BTreeMap<RegistryId, RegistryState> {
         &self.registries
+    }
+
+    /// What is not loaded, since nobody needs it.
+    pub fn unloaded(&self) -> &Unloaded {
+        &self.unloaded
     }
 
     /// Starts an edit; the snapshot itself stays as it is.

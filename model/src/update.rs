@@ -24,6 +24,8 @@ pub enum Value {
     Config(Arc<Config>),
     /// A network gateway.
     Gateway(Arc<NetworkGateway>),
+    /// A service that the registry has and that is not loaded, since nobody needs it.
+    Unloaded(ServiceKey),
 }
 
 /// What identifies a [`Value`] within its registry.
@@ -41,6 +43,8 @@ pub enum Key {
     Config(ConfigKey),
     /// A network gateway.
     Gateway(NetworkGatewayKey),
+    /// That a service is not loaded.
+    Unloaded(ServiceKey),
 }
 
 impl Value {
@@ -53,6 +57,7 @@ impl Value {
             Self::Namespace(namespace) => Key::Namespace(namespace.name.clone()),
             Self::Config(config) => Key::Config(config.key.clone()),
             Self::Gateway(gateway) => Key::Gateway(gateway.key.clone()),
+            Self::Unloaded(service) => Key::Unloaded(service.clone()),
         }
     }
 
@@ -65,6 +70,7 @@ impl Value {
             (Self::Namespace(a), Self::Namespace(b)) => a.same_content(b),
             (Self::Config(a), Self::Config(b)) => a.same_content(b),
             (Self::Gateway(a), Self::Gateway(b)) => a.same_content(b),
+            (Self::Unloaded(a), Self::Unloaded(b)) => a == b,
             _ => false,
         }
     }
@@ -80,6 +86,7 @@ impl Value {
             Self::Namespace(namespace) => objects_of(&namespace.origins),
             Self::Config(config) => objects_of(&config.origins),
             Self::Gateway(gateway) => objects_of(&gateway.origins),
+            Self::Unloaded(_) => Vec::new(),
         }
     }
 }

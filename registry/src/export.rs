@@ -114,7 +114,7 @@ impl Export {
     }
 
     /// The name in the mesh; `None` if it is left out.
-    fn target(&self, native: &ServiceKey) -> Option<ServiceKey> {
+    pub(crate) fn target(&self, native: &ServiceKey) -> Option<ServiceKey> {
         match self.name(native) {
             Verdict::Kept => Some(native.clone()),
             Verdict::Renamed { to, .. } => Some(to),

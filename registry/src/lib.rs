@@ -5,6 +5,9 @@
 //! adapter ─ UpdateSender ─▶ [one mailbox per registry, merged by key] ─ UpdateReceiver ─▶ aggregate
 //! ```
 //!
+//! What flows back is one value: the [`Interest`], which services anybody needs, for
+//! adapters that load no more.
+//!
 //! A registry's own rules ([`ExportSettings`]: what it gives to the mesh, under which
 //! names) are applied by its sender, the same for every adapter.
 //!
@@ -24,6 +27,7 @@ mod adapter;
 mod backoff;
 mod export;
 mod field;
+mod interest;
 pub mod own;
 pub mod serviceentry;
 mod updates;
@@ -32,4 +36,5 @@ pub use adapter::Adapter;
 pub use backoff::Backoff;
 pub use export::{Export, ExportFault, ExportSettings, LabelRules, Rewrite, Verdict};
 pub use field::{FieldPath, Invalid, Problems, Step};
+pub use interest::{Demand, Interest};
 pub use updates::{Batch, Churn, UpdateReceiver, UpdateSender, Updates, channel};

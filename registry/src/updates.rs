@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainstem_model::{Condition, Key, ObjectRef, RegistryId, RegistryUpdate, Rejected, Value};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::export::{Export, ExportSettings, Stage};
+use crate::interest::{Demand, Interest};
 
 /// A channel: adapters get senders from [`Updates::sender`], the aggregate keeps
 /// the receiver.
@@ -23,6 +24,7 @@ pub fn channel() -> (Updates, UpdateReceiver) {
 struct Shared {
     mailboxes: Mutex<BTreeMap<RegistryId, Mailbox>>,
     arrived: Notify,
+    interest: watch::Sender<Interest>,
 }
 
 /// What waits of one registry.
@@ -161,6 +163,11 @@ impl Updates {
         UpdateSender { stage, ..self.sender(registry) }
     }
 
+    /// This is what anybody needs from now on. At first nobody needs anything.
+    pub fn need(&self, interest: Interest) {
+        self.shared.interest.send_replace(interest);
+    }
+
     /// How often a registry's index misbehaved, since the process began.
     pub fn churn(&self, registry: &RegistryId) -> Option<Arc<Churn>> {
         self.shared.mailboxes.lock().get(registry).map(|mailbox| mailbox.churn.clone())
@@ -200,6 +207,12 @@ impl UpdateSender {
     /// Where it is counted that the registry's index misbehaved.
     pub fn churn(&self) -> &Arc<Churn> {
         &self.churn
+    }
+
+    /// What anybody needs of this registry.
+    pub fn demand(&self) -> Demand {
+        let export = self.stage.as_ref().map(|stage| stage.lock().export().clone());
+        Demand::new(self.shared.interest.subscribe(), export.unwrap_or_default())
     }
 
     /// Says several things at once; the reader sees all of them or none.

@@ -151,6 +151,7 @@ fn registry(
         index_jumps: 0,
         updates: status.map_or(0, |status| status.batches),
         services: state.services,
+        unloaded: state.unloaded,
         endpoints: state.endpoints,
         held: state.held,
         holds: Vec::new(),

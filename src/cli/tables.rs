@@ -294,6 +294,10 @@ pub fn registries(all: &[Registry]) -> String {
             let (name, ago, reason) = (&registry.name, age(&last.at), &last.reason);
             let _ = write!(text, "\n{name} last failed {ago} ago: {reason}\n");
         }
+        if registry.unloaded > 0 {
+            let (name, count) = (&registry.name, registry.unloaded);
+            let _ = write!(text, "\n{name}: {count} more services are loaded on demand\n");
+        }
         if registry.restored {
             let _ =
                 write!(text, "\n{} is served from its last good state on disk\n", registry.name);

@@ -1,5 +1,6 @@
 //! What is so at the moment of a scrape.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -150,116 +151,136 @@ fn generation(generation: u64) -> f64 {
     generation as f64
 }
 
-fn of_registries<'a>(
-    app: &App,
-    states: &'a std::collections::BTreeMap<RegistryId, RegistryState>,
-) -> Vec<Gauge<'a>> {
-    let statuses = app.published.statuses.all();
-    let each = |value: &dyn Fn(&RegistryId, &RegistryState) -> Option<f64>| {
-        let values = states
-            .iter()
-            .filter_map(|(id, state)| Some((vec![("registry", id.as_str())], value(id, state)?)));
-        values.collect()
-    };
-    let since = |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.since));
-    let updated =
-        |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.last_update?));
-    let now = SystemTime::now();
-    let lag = |id: &RegistryId, _: &RegistryState| Some(statuses.get(id)?.lag(now)?.as_secs_f64());
-    let written =
-        |id: &RegistryId, _: &RegistryState| Some(timestamp(statuses.get(id)?.last_good.written?));
-    let bytes = |id: &RegistryId, _: &RegistryState| {
-        let last_good = &statuses.get(id)?.last_good;
-        last_good.written.map(|_| generation(last_good.bytes))
-    };
-    let broken = |id: &RegistryId, _: &RegistryState| {
-        Some(f64::from(u8::from(statuses.get(id)?.last_good.error.is_some())))
-    };
-    let control = app.published.control.shared().borrow().state.clone();
-    let share = |id: &RegistryId, _: &RegistryState| Some(f64::from(control.share(id, now.into())));
-    let resets =
-        |id: &RegistryId, _: &RegistryState| Some(generation(app.updates.churn(id)?.resets()));
-    let jumps =
-        |id: &RegistryId, _: &RegistryState| Some(generation(app.updates.churn(id)?.jumps()));
-    let gauges = [
-        (
-            "mainstem_registry_index_resets",
-            "How often the registry's index of changes was reset",
-            each(&resets),
-        ),
-        (
-            "mainstem_registry_index_jumps",
-            "How often the registry's index went ahead though nothing had changed",
-            each(&jumps),
-        ),
-        (
-            "mainstem_registry_weight_percent",
-            "How much of their weight the registry's endpoints have: less than 100 while drained",
-            each(&share),
-        ),
-        (
-            "mainstem_registry_lag_seconds",
-            "Seconds by which the registry's values may lag behind it: 0 while it is followed",
-            each(&lag),
-        ),
-        (
-            "mainstem_registry_last_good_timestamp_seconds",
-            "When the registry's last good state was last written to disk",
-            each(&written),
-        ),
-        (
-            "mainstem_registry_last_good_bytes",
-            "Size of the registry's last good state on disk",
-            each(&bytes),
-        ),
-        (
-            "mainstem_registry_last_good_failed",
-            "Whether the registry's last good state could not be used or written",
-            each(&broken),
-        ),
-        (
-            "mainstem_registry_services",
-            "Services that the registry defines",
-            each(&|_, state| Some(number(state.services))),
-        ),
-        (
-            "mainstem_registry_endpoints",
-            "Endpoints that the registry brings",
-            each(&|_, state| Some(number(state.endpoints))),
-        ),
-        (
-            "mainstem_registry_held_endpoints",
-            "Endpoints that the registry withdrew and that are held all the same",
-            each(&|_, state| Some(number(state.held))),
-        ),
-        (
-            "mainstem_registry_workloads",
-            "Workloads that the registry brings",
-            each(&|_, state| Some(number(state.workloads))),
-        ),
-        (
-            "mainstem_registry_rejected_objects",
-            "Objects of the registry that could not be understood",
-            each(&|_, state| Some(number(state.rejected.len()))),
-        ),
-        (
-            "mainstem_registry_state_since_timestamp_seconds",
-            "When the registry came into its present state",
-            each(&since),
-        ),
-        (
-            "mainstem_registry_last_update_timestamp_seconds",
-            "When the registry last said anything about its values",
-            each(&updated),
-        ),
-    ];
+/// A gauge's name, what it says, and its value of one registry.
+type Figure<'f> =
+    (&'static str, &'static str, &'f dyn Fn(&RegistryId, &RegistryState) -> Option<f64>);
+
+fn of_registries<'a>(app: &App, states: &'a BTreeMap<RegistryId, RegistryState>) -> Vec<Gauge<'a>> {
     let state = Gauge {
         name: "mainstem_registry_state",
         help: "1 for the state that the registry is in: syncing, live, stale or expired",
         values: states.iter().flat_map(|(id, state)| in_states(id, state.freshness)).collect(),
     };
-    let rest = gauges.into_iter().map(|(name, help, values)| Gauge { name, help, values });
-    std::iter::once(state).chain(rest).collect()
+    let mut all = vec![state];
+    all.extend(of_values(states));
+    all.extend(of_times(app, states));
+    all.extend(of_last_good(app, states));
+    all
+}
+
+fn each<'a>(
+    states: &'a BTreeMap<RegistryId, RegistryState>,
+    figures: &[Figure<'_>],
+) -> Vec<Gauge<'a>> {
+    let gauge = |(name, help, value): &Figure<'_>| {
+        let of = |(id, state): (&'a RegistryId, &RegistryState)| {
+            Some((vec![("registry", id.as_str())], value(id, state)?))
+        };
+        Gauge { name, help, values: states.iter().filter_map(of).collect() }
+    };
+    figures.iter().map(gauge).collect()
+}
+
+/// What registries bring.
+fn of_values(states: &BTreeMap<RegistryId, RegistryState>) -> Vec<Gauge<'_>> {
+    each(
+        states,
+        &[
+            ("mainstem_registry_services", "Services that the registry defines", &|_, state| {
+                Some(number(state.services))
+            }),
+            (
+                "mainstem_registry_unloaded_services",
+                "Services that the registry has and that are not loaded, since nobody needs them",
+                &|_, state| Some(number(state.unloaded)),
+            ),
+            ("mainstem_registry_endpoints", "Endpoints that the registry brings", &|_, state| {
+                Some(number(state.endpoints))
+            }),
+            (
+                "mainstem_registry_held_endpoints",
+                "Endpoints that the registry withdrew and that are held all the same",
+                &|_, state| Some(number(state.held)),
+            ),
+            ("mainstem_registry_workloads", "Workloads that the registry brings", &|_, state| {
+                Some(number(state.workloads))
+            }),
+            (
+                "mainstem_registry_rejected_objects",
+                "Objects of the registry that could not be understood",
+                &|_, state| Some(number(state.rejected.len())),
+            ),
+        ],
+    )
+}
+
+/// Since when registries are as they are, how they got there, and what operators made of it.
+fn of_times<'a>(app: &App, states: &'a BTreeMap<RegistryId, RegistryState>) -> Vec<Gauge<'a>> {
+    let (statuses, now) = (app.published.statuses.all(), SystemTime::now());
+    let control = app.published.control.shared().borrow().state.clone();
+    each(
+        states,
+        &[
+            (
+                "mainstem_registry_index_resets",
+                "How often the registry's index of changes was reset",
+                &|id, _| Some(generation(app.updates.churn(id)?.resets())),
+            ),
+            (
+                "mainstem_registry_index_jumps",
+                "How often the registry's index went ahead though nothing had changed",
+                &|id, _| Some(generation(app.updates.churn(id)?.jumps())),
+            ),
+            (
+                "mainstem_registry_weight_percent",
+                "How much of their weight the registry's endpoints have: less than 100 while drained",
+                &|id, _| Some(f64::from(control.share(id, now.into()))),
+            ),
+            (
+                "mainstem_registry_lag_seconds",
+                "Seconds by which the registry's values may lag behind it: 0 while it is followed",
+                &|id, _| Some(statuses.get(id)?.lag(now)?.as_secs_f64()),
+            ),
+            (
+                "mainstem_registry_state_since_timestamp_seconds",
+                "When the registry came into its present state",
+                &|id, _| Some(timestamp(statuses.get(id)?.since)),
+            ),
+            (
+                "mainstem_registry_last_update_timestamp_seconds",
+                "When the registry last said anything about its values",
+                &|id, _| Some(timestamp(statuses.get(id)?.last_update?)),
+            ),
+        ],
+    )
+}
+
+/// What is kept of registries on disk.
+fn of_last_good<'a>(app: &App, states: &'a BTreeMap<RegistryId, RegistryState>) -> Vec<Gauge<'a>> {
+    let statuses = app.published.statuses.all();
+    each(
+        states,
+        &[
+            (
+                "mainstem_registry_last_good_timestamp_seconds",
+                "When the registry's last good state was last written to disk",
+                &|id, _| Some(timestamp(statuses.get(id)?.last_good.written?)),
+            ),
+            (
+                "mainstem_registry_last_good_bytes",
+                "Size of the registry's last good state on disk",
+                &|id, _| {
+                    let last_good = &statuses.get(id)?.last_good;
+                    last_good.written.map(|_| generation(last_good.bytes))
+                },
+            ),
+            (
+                "mainstem_registry_last_good_failed",
+                "Whether the registry's last good state could not be used or written",
+                &|id, _| Some(f64::from(u8::from(statuses.get(id)?.last_good.error.is_some()))),
+            ),
+        ],
+    )
 }
 
 fn in_states<'a>(id: &'a RegistryId, freshness: Freshness) -> Vec<(Labels<'a>, f64)> {

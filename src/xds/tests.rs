@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use mainstem_aggregate::{AggregateConfig, RegistrySettings};
 use mainstem_model::{
-    Address, Endpoint, EndpointSet, Origins, Port, Protocol, RegistryId, Service, ServiceKey,
-    Sourced, TargetPort, Value,
+    Address, Endpoint, EndpointSet, Key, Origins, Port, Protocol, RegistryId, RegistryUpdate,
+    Service, ServiceKey, Sourced, TargetPort, Value,
 };
 use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_registry::{UpdateSender, Updates};
-use mainstem_xds::{Identity, Lookup, TypeUrl};
+use mainstem_xds::{Identity, Lookup, NameSet, Subscription, TypeUrl};
 use tokio::sync::watch;
 
 use super::*;
@@ -42,6 +42,7 @@ impl World {
         let shutdown = CancellationToken::new();
         tokio::spawn(mainstem_aggregate::run(receiver, following, publisher, shutdown.clone()));
         let source = Source::new(&published, Settings::default(), "home".into());
+        source.tell_needs(updates.clone());
         tokio::spawn(source.clone().follow(shutdown.clone()));
         Self { updates, source, shutdown, _config: config }
     }
@@ -51,8 +52,12 @@ impl World {
     }
 
     fn connect(&self) -> Box<dyn ResourceView> {
+        self.connect_as("envoy")
+    }
+
+    fn connect_as(&self, user_agent: &str) -> Box<dyn ResourceView> {
         let id = "sidecar~10.9.9.9~web.shop~shop.svc.cluster.local".to_owned();
-        let node = Node { id, ..Node::default() };
+        let node = Node { id, user_agent_name: user_agent.to_owned(), ..Node::default() };
         let client = Client { stream: 1, node, peer: None, identity: Identity::anonymous() };
         self.source.connect(&Arc::new(client)).unwrap()
     }
@@ -178,4 +183,116 @@ async fn a_stream_that_ends_leaves_nothing_behind() {
     assert_eq!((world.source.counts().proxies, world.source.shared.wakes.lock().len()), (1, 1));
     drop(view);
     assert_eq!((world.source.counts().proxies, world.source.shared.wakes.lock().len()), (0, 0));
+}
+
+fn loaded() -> RegistryUpdate {
+    RegistryUpdate::Remove(Key::Unloaded(key()))
+}
+
+/// A world in which registry `a` has the service, and has not loaded it.
+fn unloaded() -> (World, UpdateSender) {
+    let world = World::start();
+    let a = world.registry("a");
+    a.replace(vec![Value::Unloaded(key())], Vec::new());
+    world.registry("b").replace(Vec::new(), Vec::new());
+    (world, a)
+}
+
+/// A view that has been told all that there is, of everything or of one name.
+async fn settled(world: &World, view: &mut Box<dyn ResourceView>) {
+    world.source.shared.readiness.clone().ready().await;
+    while world.source.shared.demand.missing().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    view.advance();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_all_he_sees_waits_until_it_is_loaded() {
+    let (world, a) = unloaded();
+    let mut demand = a.demand();
+    let mut view = world.connect();
+    settled(&world, &mut view).await;
+    assert!(!demand.look()(&key()));
+    view.subscribed(&TypeUrl::CLUSTER, &Subscription::new(true, NameSet::default()));
+    demand.changed().await;
+    assert!(demand.look()(&key()));
+    assert!(!view.complete(&TypeUrl::CLUSTER));
+    assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER), Lookup::Loading);
+
+    let values = [service("a"), endpoints("a", &["10.0.0.1"])].map(RegistryUpdate::Put);
+    a.send_all(values.into_iter().chain([loaded()]));
+    let changed = next(&mut view).await;
+    assert!(changed.contains(&eds(CLUSTER)), "{changed:?}");
+    assert!(view.complete(&TypeUrl::CLUSTER));
+    assert!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER).found().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_all_he_sees_does_not_wait_for_ever() {
+    let (world, _a) = unloaded();
+    let mut view = world.connect();
+    settled(&world, &mut view).await;
+    let began = tokio::time::Instant::now();
+    let everything = Subscription::new(true, NameSet::default());
+    view.subscribed(&TypeUrl::CLUSTER, &everything);
+    let changed = next(&mut view).await;
+    assert_eq!(began.elapsed().as_secs(), 30);
+    assert!(view.complete(&TypeUrl::CLUSTER) && !changed.contains(&eds(CLUSTER)), "{changed:?}");
+    // What is not there is still not said to be absent.
+    assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER), Lookup::Loading);
+    // Who comes later does not begin to wait again.
+    let mut later = world.connect();
+    later.advance();
+    assert!(later.complete(&TypeUrl::CLUSTER));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_by_name_is_told_when_that_is_loaded_or_gone() {
+    for loads in [true, false] {
+        let (world, a) = unloaded();
+        let mut demand = a.demand();
+        let mut view = world.connect_as("gRPC C-core");
+        settled(&world, &mut view).await;
+        if !view.complete(&TypeUrl::CLUSTER) {
+            next(&mut view).await;
+        }
+        let names = [CLUSTER, "outbound|80||nobody"];
+        assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER), Lookup::Loading);
+        let unknown = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, names[1]);
+        assert!(matches!(unknown, Lookup::Failed(_)), "{unknown:?}");
+        let subscription = Subscription::new(false, names.into_iter().map(Into::into).collect());
+        view.subscribed(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, &subscription);
+        demand.changed().await;
+        assert!(demand.look()(&key()));
+
+        let values = [service("a"), endpoints("a", &["10.0.0.1"])].map(RegistryUpdate::Put);
+        a.send_all(values.into_iter().filter(|_| loads).chain([loaded()]));
+        let changed = next(&mut view).await;
+        assert!(changed.contains(&eds(CLUSTER)), "{changed:?}");
+        let found = view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER);
+        assert_eq!((found.clone().found().is_some(), found == Lookup::Loading), (loads, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_service_is_not_told_for_the_whole_while_there_is_patience() {
+    let world = World::start();
+    let (a, b) = (world.registry("a"), world.registry("b"));
+    a.replace(vec![Value::Unloaded(key())], Vec::new());
+    b.replace(vec![service("b"), endpoints("b", &["10.0.0.2"])], Vec::new());
+    let mut view = world.connect_as("gRPC C-core");
+    settled(&world, &mut view).await;
+    if !view.complete(&TypeUrl::CLUSTER) {
+        next(&mut view).await;
+    }
+    assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER), Lookup::Loading);
+    view.subscribed(
+        &TypeUrl::CLUSTER_LOAD_ASSIGNMENT,
+        &Subscription::new(false, [CLUSTER.into()].into_iter().collect()),
+    );
+    let began = tokio::time::Instant::now();
+    assert_eq!(next(&mut view).await, [eds(CLUSTER)]);
+    assert_eq!(began.elapsed().as_secs(), 30);
+    assert!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER).found().is_some());
 }

@@ -200,6 +200,7 @@ fn snapshot(values: Vec<Value>, now: &Snapshot) -> Snapshot {
             Value::Namespace(namespace) => draft.put_namespace(namespace),
             Value::Config(config) => draft.put_config(config),
             Value::Gateway(gateway) => draft.put_gateway(gateway),
+            Value::Unloaded(service) => draft.put_unloaded(service),
         }
     }
     draft.finish()

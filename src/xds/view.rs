@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -10,10 +11,12 @@ use mainstem_model::Proxy;
 use mainstem_proto::istio;
 use mainstem_translate::{Attached, Kind, Moment, Resource as Translated};
 use mainstem_xds::{
-    Changes, Lookup, Name, NameSet, Resource, ResourceFailure, ResourceView, SetVersion, TypeUrl,
-    Version,
+    Changes, Lookup, Name, NameSet, Resource, ResourceFailure, ResourceView, SetVersion,
+    Subscription, TypeUrl, Version,
 };
+use tokio::time::{Sleep, sleep};
 
+use super::demand::{Missing, PATIENCE, Wanted, host_of};
 use super::shelf::{self, Shelf, told_as};
 use super::tracks::Held;
 use super::{Shared, Wake};
@@ -26,8 +29,12 @@ pub(super) struct View {
     place: Place,
     wake: Arc<Wake>,
     shown: Option<Shown>,
-    /// What was asked for while nothing could be answered.
+    /// What was asked for while it could not be answered.
     asked: RefCell<BTreeSet<(TypeUrl, Name)>>,
+    /// What the client wants, by what it asks for.
+    wanted: Vec<(Kind, Box<[Wanted]>)>,
+    /// When what is not loaded is waited for no longer, while it is.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// Where a client is attached: to what all follow, or to a track.
@@ -42,6 +49,8 @@ struct Shown {
     moment: Arc<Moment>,
     /// Whether it was worth serving.
     ready: bool,
+    /// What it lacks.
+    missing: Arc<Missing>,
 }
 
 impl Place {
@@ -73,7 +82,8 @@ impl View {
     pub(super) fn new(shared: Arc<Shared>, proxy: Proxy) -> Self {
         let (place, wake) = (Place::of(&shared, proxy), Arc::new(Wake::default()));
         shared.wakes.lock().insert(place.attached.id(), wake.clone());
-        Self { shared, place, wake, shown: None, asked: RefCell::default() }
+        let (asked, wanted) = (RefCell::default(), Vec::new());
+        Self { shared, place, wake, shown: None, asked, wanted, alarm: None }
     }
 
     /// Goes on to a track, or leaves it.
@@ -107,31 +117,119 @@ impl View {
         Lookup::Failed(ResourceFailure { code: tonic::Code::NotFound, message: message.into() })
     }
 
+    /// Whether the name means more than there is yet. Who asks by name is told what is
+    /// there already once that has been waited for.
+    fn is_loading(&self, name: &str, found: bool, missing: &Missing) -> bool {
+        if missing.is_empty() || self.place.track.is_some() {
+            return false;
+        }
+        let Some(host) = host_of(name).filter(|host| missing.has(host)) else { return false };
+        let all_at_once = self.place.attached.proxy().is_grpc();
+        !found || (all_at_once && !self.shared.demand.is_overdue(&Wanted::Host(host)))
+    }
+
+    /// Whether a client that asks for all it sees is kept waiting at its beginning.
+    fn has_to_wait(&self, missing: &Missing) -> bool {
+        let proxy = self.place.attached.proxy();
+        self.place.track.is_none()
+            && missing.concerns(proxy)
+            && !self.shared.demand.is_overdue(&Wanted::by(proxy))
+    }
+
+    /// Those changes, and the names that were asked for and are loading no longer.
+    fn with_loaded(
+        &self,
+        changes: Vec<(TypeUrl, Arc<[Name]>)>,
+        moment: &Moment,
+        missing: &Missing,
+    ) -> Vec<(TypeUrl, Arc<[Name]>)> {
+        let asked = self.asked.take();
+        if asked.is_empty() {
+            return changes;
+        }
+        let found = |of: &TypeUrl, name: &str| {
+            self.shelf(of).is_some_and(|shelf| shelf.get(moment, name).is_some())
+        };
+        let (loading, loaded) = asked
+            .into_iter()
+            .partition(|(of, name)| self.is_loading(name, found(of, name), missing));
+        *self.asked.borrow_mut() = loading;
+        let loaded: BTreeSet<(TypeUrl, Name)> = loaded;
+        let changed = changes.into_iter().flat_map(|(of, names)| {
+            names.iter().map(|n| (of.clone(), n.clone())).collect::<Vec<_>>()
+        });
+        by_type(changed.chain(loaded))
+    }
+
+    /// Begins or ends to wait.
+    fn note_waiting(&mut self) {
+        let Some(shown) = &self.shown else { return };
+        let waits = match shown.ready {
+            true => !self.asked.borrow().is_empty(),
+            false => !shown.missing.is_empty(),
+        };
+        self.wake.waits.store(waits, Ordering::Release);
+        match waits {
+            true => drop(self.alarm.get_or_insert_with(|| Box::pin(sleep(PATIENCE)))),
+            false => self.alarm = None,
+        }
+    }
+
+    /// Counts on the client no longer for `kind`, but for this.
+    fn want(&mut self, kind: Kind, wanted: Vec<Wanted>) {
+        let at = self.wanted.iter().position(|(of, _)| *of == kind);
+        let before = at.map(|at| self.wanted.swap_remove(at).1).unwrap_or_default();
+        if *before != *wanted {
+            self.shared.demand.change(&before, &wanted);
+            // What is wanted since now is waited for from now on.
+            self.alarm = None;
+        }
+        if !wanted.is_empty() {
+            self.wanted.push((kind, wanted.into()));
+        }
+    }
+
     /// Everything that there is now, and everything that was asked for before.
     fn everything(&self, moment: &Moment) -> Vec<(TypeUrl, Arc<[Name]>)> {
-        let mut all: BTreeMap<TypeUrl, BTreeSet<Name>> = BTreeMap::new();
-        for (type_url, name) in self.asked.take() {
-            all.entry(type_url).or_default().insert(name);
-        }
-        for kind in Kind::ALL {
-            for resource in moment.view(kind).iter() {
-                let (type_url, name) = told_as(kind, &resource.name);
-                all.entry(type_url).or_default().insert(name);
-            }
-        }
-        all.into_iter().map(|(type_url, names)| (type_url, names.into_iter().collect())).collect()
+        let told = |kind| moment.view(kind).iter().map(move |of| told_as(kind, &of.name));
+        by_type(Kind::ALL.into_iter().flat_map(told).chain(self.asked.take()))
     }
+}
+
+/// Names by type, each once.
+fn by_type(names: impl IntoIterator<Item = (TypeUrl, Name)>) -> Vec<(TypeUrl, Arc<[Name]>)> {
+    let mut all: BTreeMap<TypeUrl, BTreeSet<Name>> = BTreeMap::new();
+    for (type_url, name) in names {
+        all.entry(type_url).or_default().insert(name);
+    }
+    all.into_iter().map(|(type_url, names)| (type_url, names.into_iter().collect())).collect()
 }
 
 impl Drop for View {
     fn drop(&mut self) {
+        for (_, wanted) in &self.wanted {
+            self.shared.demand.change(wanted, &[]);
+        }
         self.shared.wakes.lock().remove(&self.place.attached.id());
     }
 }
 
 impl ResourceView for View {
     fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.wake.poll(context)
+        let alarm = self.alarm.as_mut().map(|alarm| alarm.as_mut().poll(context));
+        if alarm.is_some_and(|alarm| alarm.is_ready()) {
+            self.alarm = None;
+            self.wake.wake(std::time::Instant::now());
+        }
+        let changed = self.wake.poll(context);
+        // Looked at last: whoever loads looks first for those who wait.
+        let seen = self.shown.as_ref().map(|shown| shown.missing.version());
+        let waits = self.wake.waits.load(Ordering::Acquire);
+        if waits && seen.is_some_and(|seen| seen != self.shared.demand.version()) {
+            self.wake.unseen.store(true, Ordering::Release);
+            return Poll::Ready(());
+        }
+        changed
     }
 
     fn advance(&mut self) -> Changes {
@@ -142,16 +240,38 @@ impl ResourceView for View {
         let since = self.wake.since.lock().take();
         // Asked first: a moment read later is at least as new.
         let ready = self.shared.ready.load(Ordering::Acquire);
+        let missing = self.shared.demand.missing();
         self.follow_tracks();
         let moment = self.place.attached.moment();
+        let was_ready = self.shown.as_ref().is_some_and(|shown| shown.ready);
+        let ready = ready && (was_ready || !self.has_to_wait(&missing));
         let names = match &self.shown {
             None => Vec::new(),
-            Some(before) if before.ready => changes(&moment, &before.moment),
+            Some(before) if before.ready => {
+                self.with_loaded(changes(&moment, &before.moment), &moment, &missing)
+            }
             Some(_) if ready => self.everything(&moment),
             Some(_) => Vec::new(),
         };
-        self.shown = Some(Shown { moment, ready });
+        self.shown = Some(Shown { moment, ready, missing });
+        self.note_waiting();
         Changes { names, since }
+    }
+
+    fn subscribed(&mut self, type_url: &TypeUrl, subscription: &Subscription) {
+        let Some(Shelf::Whole(kind)) = self.shelf(type_url) else { return };
+        let broad = |(of, wanted): &(Kind, Box<[Wanted]>)| {
+            *of != kind && wanted.iter().any(Wanted::is_broad)
+        };
+        // Who asks for all it sees asks for nothing else by name.
+        let covered = !subscription.wildcard() && self.wanted.iter().any(broad);
+        let proxy = self.place.attached.proxy().clone();
+        let wanted = match covered {
+            true => Vec::new(),
+            false => Wanted::of(kind, subscription, &proxy),
+        };
+        self.want(kind, wanted);
+        self.note_waiting();
     }
 
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup {
@@ -161,6 +281,12 @@ impl ResourceView for View {
             return Lookup::Loading;
         };
         let found = shelf.get(moment, name);
+        let missing = self.shown.as_ref().map(|shown| &shown.missing);
+        if missing.is_some_and(|missing| self.is_loading(name, found.is_some(), missing)) {
+            self.asked.borrow_mut().insert((type_url.clone(), name.into()));
+            self.wake.waits.store(true, Ordering::Release);
+            return Lookup::Loading;
+        }
         found.map_or_else(|| self.absent(name), |found| Lookup::Found(sendable(found)))
     }
 

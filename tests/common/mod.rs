@@ -16,4 +16,4 @@ mod world;
 pub const ISTIO_CRDS: &str = include_str!("../../adapters/kubernetes/tests/common/crds.yaml");
 
 pub use mainstem::Mainstem;
-pub use world::{Sidecar, Workload, World, throughout};
+pub use world::{Sidecar, TARGET, Workload, World, throughout};

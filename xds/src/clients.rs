@@ -152,19 +152,22 @@ impl Connected {
         names.filter(|name| !found(name)).cloned().collect()
     }
 
+    /// Whether it may be another one than before.
     pub(crate) fn subscribed(
         &self,
         type_url: &TypeUrl,
         subscription: &Subscription,
         pending: usize,
-    ) {
+    ) -> bool {
         self.with(type_url, |of_type| {
-            if !of_type.subscription.is_copy_of(subscription) {
+            let changed = !of_type.subscription.is_copy_of(subscription);
+            if changed {
                 of_type.subscription = subscription.clone();
             }
             of_type.pending = pending;
             of_type.note_state();
-        });
+            changed
+        })
     }
 
     pub(crate) fn sent(&self, response: &Response, pending: usize) {
@@ -192,15 +195,16 @@ impl Connected {
         self.with(type_url, |of_type| of_type.nacked = Some(nack));
     }
 
-    fn with(&self, type_url: &TypeUrl, change: impl FnOnce(&mut OfType)) {
+    fn with<T>(&self, type_url: &TypeUrl, change: impl FnOnce(&mut OfType) -> T) -> T {
         let mut types = self.types.lock();
         let at =
             types.iter().position(|of_type| of_type.type_url == *type_url).unwrap_or_else(|| {
                 types.push(OfType::new(type_url.clone()));
                 types.len() - 1
             });
-        change(&mut types[at]);
+        let result = change(&mut types[at]);
         types[at].note_state();
+        result
     }
 }
 

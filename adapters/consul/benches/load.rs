@@ -3,14 +3,17 @@
 //! For each catalog: queries and bytes of one change of health of a service with
 //! a query of its own (hot) and of one without (cold), and of one change of a
 //! cold service that no check tells (its port). Delays are from the write's
-//! return to the update; queries and bytes count until then. Then what a minute
-//! costs in which nothing changes.
+//! return to the update; queries and bytes count until then. Then a catalog that is
+//! loaded on demand, and what a minute costs in which nothing changes.
+//!
+//! `--on-demand` measures that alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstem_consul::{ConsulAdapter, ConsulConfig, TlsConfig, Traffic};
 use mainstem_model::{Health, Key, ServiceKey, TimeSpan, Value};
+use mainstem_registry::Interest;
 use mainstem_test_support::battery::{View, Watch};
 use mainstem_test_support::{Consul, ConsulOptions, Scratch};
 use serde_json::{Value as Json, json};
@@ -200,6 +203,42 @@ async fn idle(services: usize, tls: bool) {
     );
 }
 
+/// A catalog of which a hundredth of a percent is needed: what the list costs, one more
+/// service that somebody needs, its changes, and registrations that nobody needs.
+async fn on_demand(services: usize) {
+    let what = "plain HTTP, on demand";
+    let with = |config| ConsulConfig { on_demand: true, ..config };
+    let mut scene = Scene::set_with(services, false, with).await;
+    let (queries, bytes) = (scene.traffic.queries(), scene.traffic.bytes() as f64 / 1000.0);
+    let first = scene.first_sync.as_secs_f64();
+    println!(
+        "| {what} | {services} | {first:.2} | the list, nothing loaded | {queries} | {bytes:.0} | | |"
+    );
+    let (mut interest, mut costs) = (Interest::default(), Costs::default());
+    for i in 0..ROUNDS {
+        interest.hosts.insert(format!("many-{i}.service.dc1.consul").as_str().into(), ());
+        scene.watch.need(interest.clone());
+        let before = (scene.traffic.queries(), scene.traffic.bytes());
+        let start = Instant::now();
+        scene.watch.until("it is loaded", |view| is(view, i, 8080, Health::Healthy)).await;
+        costs.delays.push(start.elapsed());
+        costs.queries += scene.traffic.queries() - before.0;
+        costs.bytes += scene.traffic.bytes() - before.1;
+    }
+    row(what, &scene, "somebody needs a service", costs);
+    let costs = scene.flips(0, false).await;
+    row(what, &scene, "health of one that is needed", costs);
+    let before = (scene.traffic.queries(), scene.traffic.bytes());
+    let mut costs = Costs { delays: vec![Duration::ZERO; ROUNDS], ..Costs::default() };
+    for i in services - ROUNDS..services {
+        scene.consul.txn(&[service(i, 9090)]).await;
+    }
+    tokio::time::sleep(AFTERWARDS).await;
+    costs.queries = scene.traffic.queries() - before.0;
+    costs.bytes = scene.traffic.bytes() - before.1;
+    row(what, &scene, "registration that nobody needs", costs);
+}
+
 #[tokio::main]
 async fn main() {
     println!("| transport | services | first sync s | change | queries | kB | p50 ms | max ms |");
@@ -207,11 +246,15 @@ async fn main() {
     // `cargo test --all-targets` runs this too; it is to show only that it works.
     let full = std::env::args().any(|argument| argument == "--bench");
     let sizes: &[usize] = if full { &[1_000, 10_000] } else { &[200] };
-    for services in sizes {
+    let only = std::env::args().any(|argument| argument == "--on-demand");
+    for services in sizes.iter().filter(|_| !only) {
         over_tls(*services).await;
         over_plain_http(*services).await;
     }
-    if full {
+    for services in if full { &[10_000, 100_000] } else { sizes } {
+        on_demand(*services).await;
+    }
+    if full && !only {
         for tls in [true, false] {
             idle(sizes[0], tls).await;
         }

@@ -11,8 +11,10 @@
 //!   replacement says all.
 //! - Only [`Catalog::gone`] takes a service away: its name is missing from the
 //!   list, and the leader has confirmed that it has no instances.
-//! - The registry is live when all that the list names was answered since the
-//!   last [`Catalog::begin`] and no query is failing.
+//! - The registry is live when all that the list names and somebody needs was
+//!   answered since the last [`Catalog::begin`] and no query is failing.
+//! - What the list names and nobody needs is said to be unloaded, until its first
+//!   answer after somebody does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,6 +52,9 @@ pub struct Catalog {
     registry: RegistryId,
     datacenter: String,
     services: BTreeMap<Arc<str>, Held>,
+    /// Services that are said to be unloaded: nobody needs them, or their first answer
+    /// is awaited.
+    unloaded: BTreeMap<Arc<str>, ServiceKey>,
     /// Whose each key is by the last list.
     owners: BTreeMap<ServiceKey, Arc<str>>,
     unnamed: BTreeMap<ObjectRef, Rejected>,
@@ -88,6 +93,7 @@ impl Catalog {
             registry,
             datacenter,
             services: BTreeMap::new(),
+            unloaded: BTreeMap::new(),
             owners: BTreeMap::new(),
             unnamed: BTreeMap::new(),
             listed: false,
@@ -109,16 +115,44 @@ impl Catalog {
         self.failing.clear();
     }
 
-    /// The service list.
+    /// The service list, of which those services are loaded that `needs` says.
     pub fn listed<'a>(
         &mut self,
         list: impl IntoIterator<Item = &'a str>,
+        needs: impl Fn(&ServiceKey) -> bool,
     ) -> (Listed, Vec<RegistryUpdate>) {
         let names = convert::names(self.context(), list);
         let mut updates = self.name(&names);
-        let follow: BTreeSet<Arc<str>> = names.services.keys().cloned().collect();
+        self.failing.remove(&Query::List);
+        let (listed, more) = self.allot(names.services, needs);
+        updates.extend(more);
+        (listed, updates)
+    }
+
+    /// Something else is needed than before, of what was listed last; `None` before the
+    /// first list.
+    pub fn needed(
+        &mut self,
+        needs: impl Fn(&ServiceKey) -> bool,
+    ) -> Option<(Listed, Vec<RegistryUpdate>)> {
+        let owners = self.owners.iter();
+        let listed = self.listed.then(|| owners.map(|(key, name)| (name.clone(), key.clone())))?;
+        let services = listed.collect();
+        Some(self.allot(services, needs))
+    }
+
+    /// Takes over what is listed, and which of it anybody needs.
+    fn allot(
+        &mut self,
+        services: BTreeMap<Arc<str>, ServiceKey>,
+        needs: impl Fn(&ServiceKey) -> bool,
+    ) -> (Listed, Vec<RegistryUpdate>) {
+        let gone = |name: &&Arc<str>| !services.contains_key(*name);
+        let confirm: BTreeSet<Arc<str>> = self.services.keys().filter(gone).cloned().collect();
+        let (needed, unneeded) = services.into_iter().partition(|(_, key)| needs(key));
+        let mut updates = self.leave_unloaded(&needed, unneeded);
+        let follow: BTreeSet<Arc<str>> = needed.keys().cloned().collect();
         let held: BTreeSet<Arc<str>> = self.services.keys().cloned().collect();
-        let confirm: BTreeSet<Arc<str>> = held.difference(&follow).cloned().collect();
         if self.listed {
             self.awaited.extend(follow.difference(&held).cloned());
             self.awaited.retain(|name| follow.contains(name) || confirm.contains(name));
@@ -126,7 +160,7 @@ impl Catalog {
             self.listed = true;
             self.awaited = follow.union(&held).cloned().collect();
         }
-        for (name, key) in names.services {
+        for (name, key) in needed {
             self.services.entry(name).or_insert_with(|| Held::new(key));
         }
         let listing = |query: &Query| match query {
@@ -134,9 +168,39 @@ impl Catalog {
             _ => true,
         };
         self.failing.retain(|query, _| listing(query));
-        self.failing.remove(&Query::List);
         updates.extend(self.settle());
         (Listed { follow, confirm }, updates)
+    }
+
+    /// Takes over which of the listed services nobody needs.
+    fn leave_unloaded(
+        &mut self,
+        needed: &BTreeMap<Arc<str>, ServiceKey>,
+        unneeded: BTreeMap<Arc<str>, ServiceKey>,
+    ) -> Vec<RegistryUpdate> {
+        let mut updates = Vec::new();
+        for (name, key) in &unneeded {
+            if self.unloaded.get(name) != Some(key) {
+                updates.push(RegistryUpdate::Put(Value::Unloaded(key.clone())));
+            }
+            if let Some(held) = self.services.remove(name) {
+                updates.extend(self.removal(name, &held));
+            }
+        }
+        for (name, key) in std::mem::replace(&mut self.unloaded, unneeded) {
+            if needed.get(&name) == Some(&key) {
+                self.unloaded.insert(name, key);
+            } else if self.unloaded.get(&name) != Some(&key) {
+                updates.push(RegistryUpdate::Remove(Key::Unloaded(key)));
+            }
+        }
+        if self.synced { updates } else { Vec::new() }
+    }
+
+    /// A service was answered: from now on it is what was said of it.
+    fn loaded(&mut self, name: &Arc<str>) -> Option<RegistryUpdate> {
+        let key = self.services.contains_key(name).then(|| self.unloaded.remove(name)).flatten()?;
+        self.synced.then_some(RegistryUpdate::Remove(Key::Unloaded(key)))
     }
 
     /// Takes over which services have no name, and which have another one.
@@ -178,6 +242,7 @@ impl Catalog {
         if !instances.is_empty() || self.config.peer.is_some() {
             updates.extend(self.take(name, instances));
         }
+        updates.extend(self.loaded(name));
         updates.extend(self.settle());
         updates
     }
@@ -204,10 +269,10 @@ impl Catalog {
     pub fn gone(&mut self, name: &Arc<str>) -> Vec<RegistryUpdate> {
         self.awaited.remove(name);
         self.failing.remove(&Query::Service(name.clone()));
-        let mut updates = match self.services.remove(name) {
-            Some(held) if self.synced => self.removal(name, &held),
-            _ => Vec::new(),
-        };
+        let mut updates = Vec::from_iter(self.loaded(name));
+        if let Some(held) = self.services.remove(name).filter(|_| self.synced) {
+            updates.extend(self.removal(name, &held));
+        }
         updates.extend(self.settle());
         updates
     }
@@ -226,6 +291,7 @@ impl Catalog {
                 updates.extend(self.synced.then_some(RegistryUpdate::Reject(rejected)));
             }
         }
+        updates.extend(self.loaded(name));
         updates.extend(self.settle());
         updates
     }
@@ -284,6 +350,7 @@ impl Catalog {
                 .flat_map(|(service, set)| {
                     [Value::Service(service.clone()), Value::Endpoints(set.clone())]
                 })
+                .chain(self.unloaded.values().cloned().map(Value::Unloaded))
                 .collect(),
             rejected: rejected.cloned().collect(),
         }

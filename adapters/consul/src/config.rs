@@ -65,6 +65,11 @@ pub struct ConsulConfig {
     /// 20,000 over TLS, where a connection carries 240.
     #[serde(default)]
     pub max_queries: Option<usize>,
+    /// Load only the services that somebody needs, for catalogs of which the mesh uses
+    /// a part: those that clients ask for by name, and all that a client sees who asks
+    /// for everything. The others are known by name; who asks for one of them waits.
+    #[serde(default)]
+    pub on_demand: bool,
     /// How often the registry is asked whether it answers at all.
     #[serde(default = "default_probe_interval")]
     pub probe_interval: TimeSpan,
@@ -179,6 +184,7 @@ impl ConsulConfig {
             agent_cache: false,
             wait: default_wait(),
             max_queries: None,
+            on_demand: false,
             probe_interval: default_probe_interval(),
             probe_timeout: default_probe_timeout(),
             canary: None,
@@ -314,7 +320,7 @@ mod tests {
             "peer": "emea", "token": "t", "tokenFile": "/run/token",
             "tls": {"ca": "ca.pem", "cert": "c.pem", "key": "k.pem",
                     "serverName": "server.dc1.consul", "insecureSkipVerify": true},
-            "consistency": "stale", "wait": "1m", "maxQueries": 32,
+            "consistency": "stale", "wait": "1m", "maxQueries": 32, "onDemand": true,
             "probeInterval": "1s", "probeTimeout": "500ms", "canary": "",
             "hostname": "{service}.shop.svc.cluster.local", "namespace": "vms",
             "servicePort": 80, "protocol": "http", "taggedAddress": "wan",
@@ -342,6 +348,7 @@ mod tests {
             consistency: Consistency::Stale,
             wait: TimeSpan::from_secs(60),
             max_queries: Some(32),
+            on_demand: true,
             probe_interval: TimeSpan::from_secs(1),
             probe_timeout: TimeSpan::from_millis(500),
             canary: Some(String::new()),

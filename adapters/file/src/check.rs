@@ -57,7 +57,7 @@ pub fn check_registry(config: &FileConfig) -> Result<Report, LookError> {
             Value::Workload(_) => report.workloads += 1,
             Value::Config(_) => report.configs += 1,
             Value::Namespace(_) => report.namespaces += 1,
-            Value::Gateway(_) => {}
+            Value::Gateway(_) | Value::Unloaded(_) => {}
         }
     }
     Ok(report)

@@ -176,7 +176,7 @@ impl<'a> Claims<'a> {
 
 fn what(key: &Key) -> String {
     match key {
-        Key::Service(key) | Key::Endpoints(key) => format!("service {key}"),
+        Key::Service(key) | Key::Endpoints(key) | Key::Unloaded(key) => format!("service {key}"),
         Key::Workload(key) => format!("workload {}/{}", key.namespace(), key.name()),
         Key::Namespace(name) => format!("namespace {name}"),
         Key::Config(key) => format!("{} {}/{}", key.kind, key.namespace, key.name),

@@ -14,7 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Aggregate, steered};
 use crate::control::{Change, ControlState, EndpointId, Hold, HoldKey, Moment};
 use crate::dirty::Dirty;
-use crate::guard::{self, GuardMode, History, Moves, Rules, Situation, Verdict, serves};
+use crate::guard::{self, GuardMode, History, Moves, NewDemand, Rules, Situation, Verdict, serves};
 use crate::held::{Held, Said, Values};
 use crate::settings::RegistrySettings;
 
@@ -65,13 +65,14 @@ impl Holds {
 /// What a registry said before a batch.
 pub(super) enum Before {
     All(Values),
-    Some(FxHashMap<ServiceKey, Said>),
+    /// What it said, and what it had not loaded.
+    Some(FxHashMap<ServiceKey, Said>, FxHashSet<ServiceKey>),
 }
 
 impl Before {
     /// As much as the batch may change.
     fn of(held: Option<&Held>, batch: &Batch) -> Self {
-        let Some(held) = held else { return Self::Some(FxHashMap::default()) };
+        let Some(held) = held else { return Self::Some(FxHashMap::default(), Default::default()) };
         if batch.replace.is_some() || !batch.rejected.is_empty() {
             return Self::All(held.values.clone());
         }
@@ -80,13 +81,25 @@ impl Before {
             _ => None,
         });
         let said = keys.filter_map(|key| Some((key.clone(), held.values.said(key)?.clone())));
-        Self::Some(said.collect())
+        let unloaded = batch.values.keys().filter_map(|key| match key {
+            Key::Unloaded(service) if held.values.is_unloaded(service) => Some(service.clone()),
+            _ => None,
+        });
+        Self::Some(said.collect(), unloaded.collect())
     }
 
     pub(super) fn said(&self, key: &ServiceKey) -> Option<&Said> {
         match self {
             Self::All(values) => values.said(key),
-            Self::Some(said) => said.get(key),
+            Self::Some(said, _) => said.get(key),
+        }
+    }
+
+    /// Whether the service was not loaded.
+    fn lacked(&self, key: &ServiceKey) -> bool {
+        match self {
+            Self::All(values) => values.is_unloaded(key),
+            Self::Some(_, unloaded) => unloaded.contains(key),
         }
     }
 }
@@ -227,8 +240,15 @@ impl Aggregate {
     fn moves(&self, registry: &RegistryId, key: &ServiceKey, before: &Before) -> Option<Moves> {
         let endpoints = |said: &'_ Said| said.endpoints.clone();
         let was = before.said(key).and_then(endpoints);
-        let is = self.held.get(registry).and_then(|held| held.values.said(key)).and_then(endpoints);
-        let moves = guard::compare(was.as_deref(), is.as_deref());
+        let now = self.held.get(registry).map(|held| &held.values);
+        let is = now.and_then(|values| values.said(key)).and_then(endpoints);
+        let mut moves = guard::compare(was.as_deref(), is.as_deref());
+        if now.is_some_and(|values| values.is_unloaded(key)) {
+            moves.demand = Some(NewDemand::Unloaded);
+            moves.lost.clear();
+        } else if before.lacked(key) {
+            moves.demand = Some(NewDemand::Loaded);
+        }
         let none = moves.lost.is_empty() && moves.gained.is_empty() && moves.before == moves.after;
         (!none).then_some(moves)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use mainstem_model::{Endpoint, Service, ServiceKey};
 use rustc_hash::FxHashMap;
 
-use super::moves::Moves;
+use super::moves::{Moves, NewDemand};
 use super::settings::{Guard, GuardMode};
 use crate::control::{Cause, EndpointId};
 
@@ -112,7 +112,12 @@ impl History {
         recent.serving = moves.after;
         recent.held = held.len();
         recent.definition = definition.or(recent.definition.take());
-        recent.gain(&moves.gained, &held, rules.now);
+        if moves.demand == Some(NewDemand::Unloaded) {
+            (recent.lost, recent.gained) = Default::default();
+        }
+        if moves.demand.is_none() {
+            recent.gain(&moves.gained, &held, rules.now);
+        }
         let replaced = recent.lose(&moves.lost, &held, guarded, rules.now);
         let verdict = recent.too_much(&rules.guard).then(|| {
             let mut endpoints: Vec<_> =

@@ -21,6 +21,17 @@ pub(crate) struct Moves {
     pub(crate) before: usize,
     /// How many serve.
     pub(crate) after: usize,
+    /// Whether somebody began or ceased to need the service, which is neither gain nor loss.
+    pub(crate) demand: Option<NewDemand>,
+}
+
+/// What became of the need for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewDemand {
+    /// It was loaded.
+    Loaded,
+    /// It is loaded no more.
+    Unloaded,
 }
 
 /// Compares two states of a service's endpoints.

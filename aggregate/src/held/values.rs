@@ -36,6 +36,7 @@ pub(crate) struct Values {
     namespaces: Shards<NamespaceName, Arc<Namespace>>,
     configs: Shards<ConfigKey, Arc<Config>>,
     gateways: Shards<NetworkGatewayKey, Arc<NetworkGateway>>,
+    unloaded: Shards<ServiceKey, ()>,
     definitions: usize,
     endpoints: usize,
 }
@@ -61,6 +62,16 @@ impl Values {
         self.endpoints
     }
 
+    /// How many services are not loaded.
+    pub(crate) fn unloaded_count(&self) -> usize {
+        self.unloaded.len()
+    }
+
+    /// Whether the service is not loaded.
+    pub(crate) fn is_unloaded(&self, service: &ServiceKey) -> bool {
+        self.unloaded.contains_key(service)
+    }
+
     /// How many workloads there are.
     pub(crate) fn workload_count(&self) -> usize {
         self.workloads.len()
@@ -77,6 +88,7 @@ impl Values {
         keys.extend(self.namespaces.keys().cloned().map(Key::Namespace));
         keys.extend(self.configs.keys().cloned().map(Key::Config));
         keys.extend(self.gateways.keys().cloned().map(Key::Gateway));
+        keys.extend(self.unloaded.keys().cloned().map(Key::Unloaded));
         keys
     }
 
@@ -91,6 +103,7 @@ impl Values {
             .chain(self.namespaces.values().cloned().map(Value::Namespace))
             .chain(self.configs.values().cloned().map(Value::Config))
             .chain(self.gateways.values().cloned().map(Value::Gateway))
+            .chain(self.unloaded.keys().cloned().map(Value::Unloaded))
     }
 
     /// The value of `key`.
@@ -102,6 +115,7 @@ impl Values {
             Key::Namespace(key) => self.namespaces.get(key).cloned().map(Value::Namespace),
             Key::Config(key) => self.configs.get(key).cloned().map(Value::Config),
             Key::Gateway(key) => self.gateways.get(key).cloned().map(Value::Gateway),
+            Key::Unloaded(key) => self.is_unloaded(key).then(|| Value::Unloaded(key.clone())),
         }
     }
 
@@ -120,6 +134,7 @@ impl Values {
             Value::Namespace(value) => drop(self.namespaces.insert(value.name.clone(), value)),
             Value::Config(value) => drop(self.configs.insert(value.key.clone(), value)),
             Value::Gateway(value) => drop(self.gateways.insert(value.key.clone(), value)),
+            Value::Unloaded(service) => drop(self.unloaded.insert(service, ())),
         }
     }
 
@@ -135,6 +150,7 @@ impl Values {
             Key::Namespace(key) => drop(self.namespaces.remove(key)),
             Key::Config(key) => drop(self.configs.remove(key)),
             Key::Gateway(key) => drop(self.gateways.remove(key)),
+            Key::Unloaded(key) => drop(self.unloaded.remove(key)),
         }
         true
     }

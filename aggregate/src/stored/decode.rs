@@ -69,6 +69,7 @@ impl Decoder {
             Item::Namespace(record) => Value::Namespace(Arc::new(self.namespace(&record)?)),
             Item::Config(record) => Value::Config(Arc::new(self.config(&record)?)),
             Item::Gateway(record) => Value::Gateway(Arc::new(self.gateway(&record)?)),
+            Item::Unloaded(record) => Value::Unloaded(self.key(record.hostname, record.namespace)?),
         };
         self.values.push(value);
         Ok(())

@@ -45,6 +45,10 @@ impl Encoder {
             Value::Namespace(namespace) => Item::Namespace(self.namespace(namespace)),
             Value::Config(config) => Item::Config(self.config(config)),
             Value::Gateway(gateway) => Item::Gateway(self.gateway(gateway)),
+            Value::Unloaded(service) => Item::Unloaded(records::Unloaded {
+                hostname: self.text(service.hostname().as_str()),
+                namespace: self.text(service.namespace().as_str()),
+            }),
         };
         self.write(item);
     }

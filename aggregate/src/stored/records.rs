@@ -4,7 +4,7 @@ use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Record {
-    #[prost(oneof = "Item", tags = "1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Item", tags = "1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16")]
     pub item: Option<Item>,
 }
 
@@ -32,6 +32,8 @@ pub(super) enum Item {
     Config(Config),
     #[prost(message, tag = "15")]
     Gateway(Gateway),
+    #[prost(message, tag = "16")]
+    Unloaded(Unloaded),
 }
 
 /// Texts in their own order: keys and values in turn, or region, zone, subzone.
@@ -305,6 +307,15 @@ pub(super) struct Gateway {
     pub port: u32,
     #[prost(uint32, tag = "5")]
     pub origins: u32,
+}
+
+/// A service that was not loaded.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Unloaded {
+    #[prost(uint32, tag = "1")]
+    pub hostname: u32,
+    #[prost(uint32, tag = "2")]
+    pub namespace: u32,
 }
 
 /// Both ways between an enumeration and its number; a number that nobody gave is `None`.

@@ -216,6 +216,9 @@ fn value() -> impl Strategy<Value = Value> {
             let key = NetworkGatewayKey { network, cluster, address, port };
             Value::Gateway(Arc::new(NetworkGateway { key, origins }))
         });
+    let unloaded = (word(), word()).prop_map(|(host, namespace)| {
+        Value::Unloaded(ServiceKey::new(host.as_str(), namespace.as_str()))
+    });
     prop_oneof![
         3 => set,
         3 => service().prop_map(|service| Value::Service(Arc::new(service))),
@@ -223,6 +226,7 @@ fn value() -> impl Strategy<Value = Value> {
         1 => namespace,
         1 => config,
         1 => gateway,
+        1 => unloaded,
     ]
 }
 

@@ -198,6 +198,17 @@ impl Draft {
         }
     }
 
+    /// A service is not loaded, or another registry's part of it. No resource depends
+    /// on that: it is not among the changes.
+    pub fn put_unloaded(&mut self, service: ServiceKey) {
+        self.next.unloaded.insert(service);
+    }
+
+    /// All of a service is loaded.
+    pub fn remove_unloaded(&mut self, service: &ServiceKey) {
+        self.next.unloaded.remove(service);
+    }
+
     fn list(&mut self, service: &Service) {
         let index = &mut self.next.index;
         let key = &service.key;

@@ -14,6 +14,22 @@ use super::Export;
 struct Native {
     service: Option<Arc<Service>>,
     endpoints: Option<Arc<EndpointSet>>,
+    /// Nobody needs it.
+    unloaded: bool,
+}
+
+impl Native {
+    fn is_empty(&self) -> bool {
+        self.service.is_none() && self.endpoints.is_none() && !self.unloaded
+    }
+}
+
+/// What of a native service changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Service,
+    Endpoints,
+    Unloaded,
 }
 
 /// The native services that a registry holds, and the names that they have in the
@@ -29,6 +45,10 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(export: Export) -> Self {
         Self { export, ..Self::default() }
+    }
+
+    pub(crate) fn export(&self) -> &Export {
+        &self.export
     }
 
     /// What the aggregate is to hear of an update.
@@ -48,11 +68,14 @@ impl Stage {
         match value {
             Value::Service(service) => {
                 let key = service.key.clone();
-                self.change(&key, |native| native.service = Some(service), false)
+                self.change(&key, |native| native.service = Some(service), Part::Service)
             }
             Value::Endpoints(set) => {
                 let key = set.service.clone();
-                self.change(&key, |native| native.endpoints = Some(set), true)
+                self.change(&key, |native| native.endpoints = Some(set), Part::Endpoints)
+            }
+            Value::Unloaded(key) => {
+                self.change(&key, |native| native.unloaded = true, Part::Unloaded)
             }
             Value::Workload(workload) => vec![match self.workload(&workload) {
                 Some(workload) => RegistryUpdate::Put(Value::Workload(workload)),
@@ -64,8 +87,13 @@ impl Stage {
 
     fn remove(&mut self, key: Key) -> Vec<RegistryUpdate> {
         match key {
-            Key::Service(key) => self.change(&key, |native| native.service = None, false),
-            Key::Endpoints(key) => self.change(&key, |native| native.endpoints = None, true),
+            Key::Service(key) => self.change(&key, |native| native.service = None, Part::Service),
+            Key::Endpoints(key) => {
+                self.change(&key, |native| native.endpoints = None, Part::Endpoints)
+            }
+            Key::Unloaded(key) => {
+                self.change(&key, |native| native.unloaded = false, Part::Unloaded)
+            }
             other => vec![RegistryUpdate::Remove(other)],
         }
     }
@@ -75,18 +103,21 @@ impl Stage {
         &mut self,
         key: &ServiceKey,
         change: impl FnOnce(&mut Native),
-        endpoints: bool,
+        part: Part,
     ) -> Vec<RegistryUpdate> {
         let Some(target) = self.export.target(key) else { return Vec::new() };
         let shown = self.natives.get(key).is_none_or(|native| self.shows(native));
         self.hold(key, &target, change);
         let still = self.natives.get(key).is_none_or(|native| self.shows(native));
         let mut updates = Vec::new();
-        if !endpoints {
+        if part == Part::Service {
             let service = self.service(&target).map(Value::Service);
             updates.push(said(Key::Service(target.clone()), service));
         }
-        if endpoints || shown != still {
+        if part == Part::Unloaded {
+            updates.push(said(Key::Unloaded(target.clone()), self.unloaded(&target)));
+        }
+        if part == Part::Endpoints || shown != still {
             let set = self.endpoints(&target).map(Value::Endpoints);
             updates.push(said(Key::Endpoints(target), set));
         }
@@ -97,7 +128,7 @@ impl Stage {
         let native = self.natives.entry(key.clone()).or_default();
         change(native);
         let group = self.groups.entry(target.clone()).or_default();
-        if native.service.is_some() || native.endpoints.is_some() {
+        if !native.is_empty() {
             group.insert(key.clone());
             return;
         }
@@ -116,6 +147,7 @@ impl Stage {
             let key = match &value {
                 Value::Service(service) => service.key.clone(),
                 Value::Endpoints(set) => set.service.clone(),
+                Value::Unloaded(key) => key.clone(),
                 Value::Workload(workload) => {
                     all.extend(self.workload(workload).map(Value::Workload));
                     continue;
@@ -129,12 +161,14 @@ impl Stage {
             self.hold(&key, &target, |native| match value {
                 Value::Service(service) => native.service = Some(service),
                 Value::Endpoints(set) => native.endpoints = Some(set),
+                Value::Unloaded(_) => native.unloaded = true,
                 _ => {}
             });
         }
         for target in self.groups.keys() {
             all.extend(self.service(target).map(Value::Service));
             all.extend(self.endpoints(target).map(Value::Endpoints));
+            all.extend(self.unloaded(target));
         }
         all
     }
@@ -166,6 +200,12 @@ impl Stage {
         }
         let key = target.clone();
         Some(Arc::new(Service { key, labels, ports, ..Service::clone(first) }))
+    }
+
+    /// That a part of it is not loaded, if so.
+    fn unloaded(&self, target: &ServiceKey) -> Option<Value> {
+        let unloaded = self.group(target).iter().any(|native| native.unloaded);
+        unloaded.then(|| Value::Unloaded(target.clone()))
     }
 
     fn endpoints(&self, target: &ServiceKey) -> Option<Arc<EndpointSet>> {

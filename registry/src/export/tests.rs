@@ -244,3 +244,22 @@ proptest! {
         prop_assert_eq!(held(export(aliased()), updates), at_once);
     }
 }
+
+#[test]
+fn a_name_is_unloaded_while_one_of_its_natives_is() {
+    let unloaded = |host| Value::Unloaded(key(host, "shop"));
+    let native = |host| Key::Unloaded(key(host, "shop"));
+    let rules =
+        json!({ "aliases": { "a.consul": "x.svc", "b.consul": "x.svc" }, "exclude": ["c.consul"] });
+    let named = [Key::Unloaded(key("x.svc", "shop"))];
+    let all = ["a.consul", "b.consul", "c.consul"].map(unloaded);
+    let said = |updates: Vec<RegistryUpdate>| -> Vec<Key> {
+        held(export(rules.clone()), updates).into_iter().map(|(key, _)| key).collect()
+    };
+    let replaced = || RegistryUpdate::Replace { values: all.to_vec(), rejected: Vec::new() };
+    assert_eq!(said(vec![replaced()]), named);
+    assert_eq!(said(all.clone().map(put).to_vec()), named);
+    let gone = |host| RegistryUpdate::Remove(native(host));
+    assert_eq!(said(vec![replaced(), gone("a.consul")]), named);
+    assert_eq!(said(vec![replaced(), gone("a.consul"), gone("b.consul")]), []);
+}

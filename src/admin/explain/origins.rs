@@ -26,7 +26,7 @@ impl Brought {
     }
 }
 
-/// Steps `registry`, `export`, `accepted`, `ready`, `port`, `synced`, `expired`.
+/// Steps `registry`, `export`, `accepted`, `ready`, `port`, `loaded`, `synced`, `expired`.
 pub fn brought(ground: &Ground<'_>, found: &mut Found) -> Passed<Brought> {
     let brought = chosen(ground);
     found.key = brought.as_ref().map(|brought| brought.key.clone());
@@ -143,6 +143,9 @@ fn missing<T>(ground: &Ground<'_>, key: Option<ServiceKey>, trace: &mut Trace) -
     if let Some(rule) = exported::left_out(ground, key.as_ref()) {
         return trace.removed("export", rule);
     }
+    if let Some(because) = unloaded(ground) {
+        return trace.removed("loaded", because);
+    }
     for registry in testimony.rules().registries() {
         let may = registry.may_join(&question.host)
             || key
@@ -225,6 +228,19 @@ fn not_ready(ground: &Ground<'_>) -> Option<String> {
         ),
         _ => format!("workload {} has the address and is not ready", workload.key),
     })
+}
+
+/// A registry has the service, and nobody needs it.
+fn unloaded(ground: &Ground<'_>) -> Option<String> {
+    let (testimony, question) = (ground.testimony, ground.question);
+    let meant = |key: &&ServiceKey| {
+        question.namespace.as_ref().is_none_or(|namespace| key.namespace() == namespace)
+    };
+    let key = testimony.snapshot().unloaded().named(&question.host).find(meant)?;
+    let mut registries = testimony.rules().registries().iter();
+    let registry = registries.find(|registry| testimony.unloaded(&registry.id, key))?;
+    let id = &registry.id;
+    Some(format!("{id} has {key} and loads it on demand: no client has asked for it"))
 }
 
 fn alias(ground: &Ground<'_>) -> Option<String> {

@@ -45,6 +45,7 @@ fn a_registry_is_a_row_with_its_troubles_below() {
             cause: "service".to_owned(),
         }],
         workloads: 0,
+        unloaded: 0,
         rejected: vec![Rejected {
             kind: "instance".to_owned(),
             name: "web-1".to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mainstem_proto::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::wire::{Envelope, Message};
-use crate::names::{Name, NameSet, TypeUrl, WILDCARD, normalized};
+use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, normalized};
 use crate::resource::Resource;
 use crate::source::{Lookup, ResourceFailure, ResourceView};
 use crate::version::SetVersion;
@@ -23,14 +23,24 @@ pub(crate) struct Fetched {
 #[error("{0} is not loaded yet")]
 pub(crate) struct NotLoaded(String);
 
+/// What a request without a stream asks for.
+fn asked(request: &DiscoveryRequest) -> Subscription {
+    let names = &request.resource_names;
+    if names.is_empty() || names.iter().any(|name| name == WILDCARD) {
+        return Subscription::new(true, NameSet::default());
+    }
+    Subscription::new(false, names.iter().map(|name| Name::from(normalized(name))).collect())
+}
+
 /// All that a request asks for. Its nonce and its version do not matter here.
 pub(crate) fn fetch(
-    view: &dyn ResourceView,
+    view: &mut dyn ResourceView,
     type_url: &TypeUrl,
     request: &DiscoveryRequest,
 ) -> Result<Fetched, NotLoaded> {
-    let asked = &request.resource_names;
-    if asked.is_empty() || asked.iter().any(|name| name == WILDCARD) {
+    let asked = asked(request);
+    view.subscribed(type_url, &asked);
+    if asked.wildcard() {
         if !view.complete(type_url) {
             return Err(NotLoaded(type_url.short().to_owned()));
         }
@@ -41,10 +51,9 @@ pub(crate) fn fetch(
             errors: Vec::new(),
         });
     }
-    let names: NameSet = asked.iter().map(|name| Name::from(normalized(name))).collect();
     let mut fetched =
         Fetched { version: SetVersion::default(), resources: Vec::new(), errors: Vec::new() };
-    for name in names.iter() {
+    for name in asked.iter() {
         match view.get(type_url, name) {
             Lookup::Found(resource) => fetched.resources.push(resource),
             Lookup::Absent => {}

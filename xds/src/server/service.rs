@@ -175,7 +175,7 @@ pub(super) async fn fetch_for(
     let client = Arc::new(serving.client(credentials, node).await?);
     let mut view = shared.source.connect(&client)?;
     view.advance();
-    let fetched = protocol::fetch(&*view, type_url, &request);
+    let fetched = protocol::fetch(&mut *view, type_url, &request);
     let fetched = fetched.map_err(|error| Status::unavailable(error.to_string()))?;
     let message = fetched.message(type_url, &shared.config.identifier);
     Ok((fetched, message))

@@ -274,8 +274,10 @@ impl<R: Request> Stream<R> {
         self.note(&type_url, verdict?, now);
         let pending = self.state.pending(&type_url);
         if let Some(subscription) = self.state.subscription(&type_url) {
-            self.view.subscribed(&type_url, subscription);
-            self.membership.connected.subscribed(&type_url, subscription, pending);
+            let connected = &self.membership.connected;
+            if connected.subscribed(&type_url, subscription, pending) {
+                self.view.subscribed(&type_url, subscription);
+            }
         }
         if self.state.has_more() {
             self.may_send(at);

@@ -25,7 +25,7 @@ impl Script {
     }
 
     fn list(&mut self, names: &[&str]) -> (Vec<String>, Vec<String>) {
-        let (listed, updates) = self.catalog.listed(names.iter().copied());
+        let (listed, updates) = self.catalog.listed(names.iter().copied(), |_| true);
         (listed.confirm.iter().map(ToString::to_string).collect(), written(updates))
     }
 
@@ -197,4 +197,64 @@ fn what_an_answer_lacks_is_noticed() {
     let would = |instances: &[(&str, &str)]| script.catalog.would_lose("web", &raw(instances));
     assert!(would(&[]) && would(&[("b", "10.0.0.2"), ("c", "10.0.0.3")]));
     assert!(!would(&[("a", "no address!"), ("b", "10.0.0.2")]));
+}
+
+/// Whether a service is needed, by its name.
+fn only<'a>(names: &'a [&str]) -> impl Fn(&ServiceKey) -> bool + 'a {
+    |key| names.iter().any(|name| key.hostname().as_str().starts_with(&format!("{name}.")))
+}
+
+#[test]
+fn what_nobody_needs_is_unloaded_until_its_first_answer() {
+    let mut script = Script::new();
+    let (listed, said) = script.catalog.listed(["db", "web"], only(&["web"]));
+    assert_eq!((Vec::from_iter(listed.follow), written(said)), (vec!["web".into()], vec![]));
+    let db = "Unloaded(default/db.service.dc1.consul)";
+    let said = script.answer("web", &[("a", "10.0.0.1")]);
+    let web = "Service(default/web.service.dc1.consul)";
+    let first = format!("replace [{web} web.service.dc1.consul=10.0.0.1 {db}] rejected 0");
+    assert_eq!(said, [first, "live".to_owned()]);
+
+    let (listed, said) = script.catalog.needed(only(&["web", "db"])).unwrap();
+    assert_eq!((listed.follow.len(), written(said)), (2, vec![]), "still unloaded");
+    let said = script.answer("db", &[("d", "10.0.0.2")]);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!(
+        said[1..],
+        ["put db.service.dc1.consul=10.0.0.2".to_owned(), format!("remove {db}")]
+    );
+
+    let (listed, said) = script.catalog.needed(only(&["web"])).unwrap();
+    assert_eq!(Vec::from_iter(listed.follow), ["web".into()]);
+    let gone = |part| format!("remove {}", db.replace("Unloaded", part));
+    assert_eq!(written(said), [format!("put {db}"), gone("Service"), gone("Endpoints")]);
+    assert_eq!(script.answer("db", &[("d", "10.0.0.3")]), [""; 0], "a late answer");
+}
+
+#[test]
+fn an_unloaded_service_that_is_no_longer_listed_is_gone() {
+    let mut script = Script::synced();
+    let (_, said) = script.catalog.listed(["db", "web"], only(&["web"]));
+    assert_eq!(written(said).len(), 1);
+    let (_, said) = script.catalog.listed(["db", "web"], only(&["web"]));
+    assert_eq!(written(said), [""; 0], "nothing new");
+    let (listed, said) = script.catalog.listed(["web"], only(&["web"]));
+    assert_eq!((listed.confirm.len(), written(said).len()), (0, 1));
+}
+
+#[test]
+fn a_new_service_that_somebody_needs_is_never_said_to_be_unloaded() {
+    let mut script = Script::synced();
+    let (_, said) = script.catalog.listed(["db", "web"], only(&["web", "db"]));
+    assert_eq!(written(said), [""; 0]);
+    assert!(script.answer("db", &[("d", "10.0.0.2")]).iter().all(|said| said.starts_with("put")));
+}
+
+#[test]
+fn a_service_without_a_name_stays_rejected_whatever_is_needed() {
+    let mut script = Script::synced();
+    let (_, said) = script.catalog.listed(["-", "web"], |_| true);
+    assert_eq!(written(said), ["reject service -"]);
+    let (_, said) = script.catalog.needed(only(&["web"])).unwrap();
+    assert_eq!(written(said), [""; 0]);
 }

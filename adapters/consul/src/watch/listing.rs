@@ -5,6 +5,9 @@
 //! very index: they leave the names as they are. So the list is asked for at once when
 //! nobody answers at its index, and otherwise a while later, since one transaction may
 //! register several services.
+//!
+//! Where only what is needed has a query, most registrations are of services that
+//! nobody needs: then the list is asked for at most once in a while.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,9 +35,17 @@ pub(super) struct Listing {
     answered: VecDeque<CatalogIndex>,
     newest: CatalogIndex,
     asking: bool,
+    /// How long after the list was asked for it may be asked for again, and when that is.
+    pause: Duration,
+    rested: Option<Instant>,
 }
 
 impl Listing {
+    /// Of a catalog of which only what is needed has a query.
+    pub(super) fn of_the_needed() -> Self {
+        Self { pause: LATER, ..Self::default() }
+    }
+
     /// The list's index moved.
     pub(super) fn moved(&mut self, to: CatalogIndex, now: Instant) {
         self.newest = to;
@@ -69,13 +80,15 @@ impl Listing {
     /// When it is to be asked for; none while it is being asked for, or nobody wants it.
     pub(super) fn due(&self) -> Option<Instant> {
         let open = self.open.front().map(|(_, until)| *until);
-        open.into_iter().chain(self.wanted).min().filter(|_| !self.asking)
+        let due = open.into_iter().chain(self.wanted).min().filter(|_| !self.asking)?;
+        Some(self.rested.map_or(due, |rested| due.max(rested)))
     }
 
     /// It is being asked for: the answer is to know all that moved until now, so to be
     /// of this index at least.
-    pub(super) fn ask(&mut self) -> CatalogIndex {
+    pub(super) fn ask(&mut self, now: Instant) -> CatalogIndex {
         self.asking = true;
+        self.rested = Some(now + self.pause);
         self.open.clear();
         self.wanted = None;
         self.newest
@@ -102,7 +115,7 @@ mod tests {
         listing.answered(index(6), now);
         listing.moved(index(7), now);
         assert_eq!(listing.due(), Some(now + GRACE));
-        assert_eq!(listing.ask(), index(7));
+        assert_eq!(listing.ask(now), index(7));
         listing.moved(index(8), now + GRACE);
         assert_eq!(listing.due(), None, "while it is asked for");
         listing.came();
@@ -121,9 +134,20 @@ mod tests {
         assert_eq!(listing.due(), Some(then + GRACE));
         listing.answered(index(8), then);
         assert_eq!(listing.due(), Some(now + LATER));
-        assert_eq!(listing.ask(), index(8));
+        assert_eq!(listing.ask(then), index(8));
         listing.came();
         assert_eq!(listing.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_few_are_needed_the_list_is_asked_for_once_in_a_while() {
+        let (mut listing, now) = (Listing::of_the_needed(), Instant::now());
+        listing.want(now);
+        assert_eq!(listing.due(), Some(now));
+        listing.ask(now);
+        listing.came();
+        listing.moved(index(7), now);
+        assert_eq!(listing.due(), Some(now + LATER));
     }
 
     #[tokio::test(start_paused = true)]

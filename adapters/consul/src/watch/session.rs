@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstem_model::RegistryUpdate;
-use mainstem_registry::UpdateSender;
+use mainstem_registry::{Demand, UpdateSender};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -21,13 +22,16 @@ use super::probe::probe;
 use super::roster::{Roster, Swap};
 use super::sweep::Sweep;
 use crate::api::{Answer, Api, ApiError, Check, RawInstance, ServiceList};
-use crate::catalog::{Catalog, Query};
+use crate::catalog::{Catalog, Listed, Query};
 use crate::config::ConsulConfig;
 use crate::credentials::Credentials;
 use crate::index::CatalogIndex;
 
 /// Queries beside those of services: the list, checks, nodes, and the probe.
 const OWN_QUERIES: usize = 4;
+
+/// How long what is needed is not looked at again, at least.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -79,6 +83,10 @@ pub(super) struct Session<'a> {
     checks: TroubledChecks,
     detectors: Detectors,
     listing: Listing,
+    /// What anybody needs, where no more is loaded.
+    demand: Option<Demand>,
+    /// When it is looked at again.
+    rested: Instant,
     list_hash: Option<u64>,
     tasks: JoinSet<()>,
     watchers: BTreeMap<Arc<str>, AbortHandle>,
@@ -139,7 +147,9 @@ impl<'a> Session<'a> {
             swaps: Allowance::new(queries / 4, config.wait.duration(), Instant::now()),
             checks: TroubledChecks::default(),
             detectors: config.peer.as_ref().map_or_else(Detectors::default, |_| Detectors::NONE),
-            listing: Listing::default(),
+            listing: if config.on_demand { Listing::of_the_needed() } else { Listing::default() },
+            demand: config.on_demand.then(|| updates.demand()),
+            rested: Instant::now(),
             list_hash: None,
             tasks,
             watchers: BTreeMap::new(),
@@ -150,7 +160,7 @@ impl<'a> Session<'a> {
 
     pub(super) async fn run(mut self) -> End {
         // What no detector could tell is found within this time.
-        let rotation = self.config.wait.duration().max(std::time::Duration::from_secs(1));
+        let rotation = self.config.wait.duration().max(Duration::from_secs(1));
         let mut rotation = interval_at(Instant::now() + rotation, rotation);
         rotation.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -164,6 +174,7 @@ impl<'a> Session<'a> {
                 done = self.errands.next(|name| self.roster.index(name)) => self.on_done(done),
                 () = until(sweep) => self.start_sweep(),
                 () = until(list) => self.start_list(),
+                () = changed(&mut self.demand, self.rested) => self.on_demand(),
                 _ = rotation.tick() => self.look_at_everything(),
                 Some(ended) = self.tasks.join_next() => propagate_panic(ended),
             }
@@ -205,7 +216,7 @@ impl<'a> Session<'a> {
     }
 
     fn start_list(&mut self) {
-        let index = self.listing.ask();
+        let index = self.listing.ask(Instant::now());
         self.tasks.spawn(list(self.line.clone(), index));
     }
 
@@ -218,8 +229,27 @@ impl<'a> Session<'a> {
     }
 
     fn on_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
-        let (listed, updates) = self.catalog.listed(names);
+        let (listed, updates) = match &mut self.demand {
+            Some(demand) => self.catalog.listed(names, demand.look()),
+            None => self.catalog.listed(names, |_| true),
+        };
         self.updates.send_all(updates);
+        self.follow_all(listed);
+    }
+
+    /// Looks at what is needed now; rests for as long as that took, so that it takes
+    /// half of the time at most, however fast clients come and go.
+    fn on_demand(&mut self) {
+        let began = Instant::now();
+        let Some(demand) = &mut self.demand else { return };
+        if let Some((listed, updates)) = self.catalog.needed(demand.look()) {
+            self.updates.send_all(updates);
+            self.follow_all(listed);
+        }
+        self.rested = Instant::now() + began.elapsed().max(LOOK);
+    }
+
+    fn follow_all(&mut self, listed: Listed) {
         for name in self.roster.names().difference(&listed.follow) {
             self.unfollow(name);
         }
@@ -405,6 +435,16 @@ impl<'a> Session<'a> {
         if !updates.is_empty() {
             self.updates.send_all(updates);
         }
+    }
+}
+
+async fn changed(demand: &mut Option<Demand>, rested: Instant) {
+    match demand {
+        Some(demand) => {
+            sleep_until(rested).await;
+            demand.changed().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -319,3 +319,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_nobody_needs_any_more_is_no_loss() {
+    let unloaded = |name| RegistryUpdate::Put(Value::Unloaded(key(name)));
+    let gone = |value: fn(ServiceKey) -> Key, name| RegistryUpdate::Remove(value(key(name)));
+    let mut aggregate = world();
+    let parts = [gone(Key::Service, WEB), gone(Key::Endpoints, WEB), unloaded(WEB)];
+    aggregate.guarded(1, CONSUL, parts);
+    assert_eq!((aggregate.shows(WEB), aggregate.consul().held), (String::new(), 0));
+    assert_eq!((aggregate.consul().services, aggregate.consul().unloaded), (1, 1));
+    assert!(aggregate.snapshot().unloaded().contains(&key(WEB)));
+
+    let loaded = value(WEB, &["10.0.0.1"]).into_iter().map(RegistryUpdate::Put);
+    aggregate.guarded(2, CONSUL, loaded.chain([gone(Key::Unloaded, WEB)]));
+    assert_eq!(aggregate.shows(WEB), "10.0.0.1");
+    assert!(aggregate.snapshot().unloaded().is_empty());
+
+    // The same by a complete state; what that leaves out without a word is lost.
+    let mut aggregate = world();
+    aggregate.guarded(1, CONSUL, replace(vec![Value::Unloaded(key(DB))], vec![]));
+    let held = "10.0.0.1* 10.0.0.2* 10.0.0.3* 10.0.0.4*";
+    assert_eq!((aggregate.shows(DB), &*aggregate.shows(WEB)), (String::new(), held));
+}
+
+#[test]
+fn what_was_just_loaded_is_guarded_like_anything_else() {
+    let mut aggregate = world();
+    aggregate.guarded(1, CONSUL, [RegistryUpdate::Put(Value::Unloaded(key("shop/new.consul")))]);
+    let all = value("shop/new.consul", &["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4"]);
+    let loaded = RegistryUpdate::Remove(Key::Unloaded(key("shop/new.consul")));
+    aggregate.guarded(2, CONSUL, all.into_iter().map(RegistryUpdate::Put).chain([loaded]));
+    aggregate.guarded(
+        3,
+        CONSUL,
+        value("shop/new.consul", &[]).into_iter().map(RegistryUpdate::Put),
+    );
+    let held = "10.0.1.1* 10.0.1.2* 10.0.1.3* 10.0.1.4*";
+    assert_eq!(aggregate.shows("shop/new.consul"), held);
+}

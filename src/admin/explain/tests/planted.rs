@@ -133,6 +133,15 @@ pub const REMOVED: &[Situation] = &[
         "no registry brings 10.0.0.1:8080 of nobody.example",
     ),
     (
+        "a service that is loaded on demand, and that nobody asked for",
+        |w| {
+            w.forget();
+            w.say(CONSUL, RegistryUpdate::Put(Value::Unloaded(key())));
+        },
+        "loaded",
+        "consul/dc1 has shop/db.shop.svc.cluster.local and loads it on demand",
+    ),
+    (
         "an address that nobody has",
         |w| w.ask("10.0.0.66"),
         "registry",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstem_model::RegistryId;
-use mainstem_registry::{Adapter, UpdateReceiver, channel};
+use mainstem_registry::{Adapter, Interest, UpdateReceiver, Updates, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -18,6 +18,7 @@ const PROMPTLY: Duration = Duration::from_secs(2);
 pub struct Watch {
     /// What it has said.
     pub view: View,
+    updates: Updates,
     receiver: UpdateReceiver,
     task: JoinHandle<()>,
 }
@@ -33,7 +34,12 @@ impl Watch {
     pub fn start(registry: RegistryId, adapter: Box<dyn Adapter>) -> Self {
         let (updates, receiver) = channel();
         let task = tokio::spawn(adapter.run(updates.sender(registry)));
-        Self { view: View::default(), receiver, task }
+        Self { view: View::default(), updates, receiver, task }
+    }
+
+    /// This is what anybody needs from now on.
+    pub fn need(&self, interest: Interest) {
+        self.updates.need(interest);
     }
 
     /// Reads on until `check` holds.
