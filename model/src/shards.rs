@@ -119,6 +119,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
+    /// The keys that only one of both has, in no order. What they share costs nothing.
+    pub fn unshared_keys(&self, other: &Self) -> Vec<K> {
+        let mut keys = Vec::new();
+        self.root.unshared(&other.root, &mut keys);
+        keys
+    }
+
     /// Sets the value of `key`; returns the one before.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let before = self.root.insert(hash_of(&key), 0, key, value);
@@ -156,6 +163,24 @@ impl<K: Hash + Eq + Clone, V: Clone> Node<K, V> {
             }
         }
         None
+    }
+
+    fn unshared(&self, other: &Self, keys: &mut Vec<K>) {
+        match (self, other) {
+            (Self::Bucket(a), Self::Bucket(b)) if Arc::ptr_eq(a, b) => {}
+            (Self::Branch(a), Self::Branch(b)) if Arc::ptr_eq(a, b) => {}
+            (Self::Branch(a), Self::Branch(b)) => {
+                a.iter().zip(b.iter()).for_each(|(a, b)| a.unshared(b, keys));
+            }
+            // One of them is a bucket at most, so short.
+            (a, b) => {
+                for (these, those) in [(a, b), (b, a)] {
+                    let has = |key: &K| Entries::of(those).any(|(other, _)| other == key);
+                    let own = Entries::of(these).map(|(key, _)| key);
+                    keys.extend(own.filter(|key| !has(key)).cloned());
+                }
+            }
+        }
     }
 
     /// A bucket of `entries`, or a branch where they are too many for one.
@@ -289,6 +314,14 @@ mod tests {
                 prop_assert_eq!(a, b);
                 prop_assert_eq!(shards.len(), map.len());
                 copies.push((shards.clone(), map.clone()));
+            }
+            let (last, now) = (&shards, map);
+            for (shards, map) in &copies {
+                let mut unshared = shards.unshared_keys(last);
+                unshared.sort_unstable();
+                let only = |key: &&u16| map.contains_key(key) != now.contains_key(key);
+                let keys: std::collections::BTreeSet<_> = map.keys().chain(now.keys()).collect();
+                prop_assert_eq!(unshared, keys.into_iter().filter(only).copied().collect::<Vec<_>>());
             }
             for (shards, map) in copies {
                 let all: BTreeMap<u16, u8> = shards.iter().map(|(k, v)| (*k, *v)).collect();

@@ -55,28 +55,56 @@ impl Interest {
 /// The interest as one registry's adapter sees it.
 #[derive(Debug)]
 pub struct Demand {
-    interest: watch::Receiver<Interest>,
+    receiver: watch::Receiver<Interest>,
+    /// As it was last looked at.
+    interest: Interest,
     export: Export,
 }
 
+/// How an interest differs from another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewInterest {
+    /// In these host names, as the mesh knows them, at most.
+    Hosts(Vec<Hostname>),
+    /// In any.
+    Any,
+}
+
 impl Demand {
-    pub(crate) fn new(interest: watch::Receiver<Interest>, export: Export) -> Self {
-        Self { interest, export }
+    pub(crate) fn new(mut receiver: watch::Receiver<Interest>, export: Export) -> Self {
+        let interest = receiver.borrow_and_update().clone();
+        Self { receiver, interest, export }
     }
 
     /// Waits until the interest is another one than when it was last
     /// [looked at](Self::look). Safe to cancel.
     pub async fn changed(&mut self) {
-        if self.interest.changed().await.is_err() {
+        if self.receiver.changed().await.is_err() {
             // Nobody can change it any more.
             std::future::pending().await
         }
     }
 
-    /// Tells which native services anybody needs now.
-    pub fn look(&mut self) -> impl Fn(&ServiceKey) -> bool + '_ {
-        let interest = self.interest.borrow_and_update().clone();
-        move |native| self.export.target(native).is_some_and(|service| interest.needs(&service))
+    /// Takes over what is needed now; how that differs from before.
+    pub fn look(&mut self) -> NewInterest {
+        let next = self.receiver.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.interest, next);
+        let now = &self.interest;
+        let broad = |of: &Interest| (of.everything, of.namespaces.clone(), of.exported_to.clone());
+        match broad(&before) == broad(now) {
+            true => NewInterest::Hosts(before.hosts.unshared_keys(&now.hosts)),
+            false => NewInterest::Any,
+        }
+    }
+
+    /// Whether anybody needs the native service, as of the last look.
+    pub fn needs(&self, native: &ServiceKey) -> bool {
+        self.export.target(native).is_some_and(|service| self.interest.needs(&service))
+    }
+
+    /// The host name of the native service in the mesh, if it is not left out.
+    pub fn host(&self, native: &ServiceKey) -> Option<Hostname> {
+        self.export.target(native).map(|service| service.hostname().clone())
     }
 }
 
@@ -125,9 +153,16 @@ mod tests {
         }
         sender.send_replace(interest);
         demand.changed().await;
-        let needs = demand.look();
+        let NewInterest::Hosts(mut hosts) = demand.look() else { panic!("only hosts differ") };
+        hosts.sort();
+        assert_eq!(hosts, ["orders.shop.svc".into(), "secret.consul".into()]);
+        let native = |host| ServiceKey::new(host, "default");
         let needed = ["orders.consul", "secret.consul", "web.consul"]
-            .map(|host| needs(&ServiceKey::new(host, "default")));
-        assert_eq!(needed, [true, false, false]);
+            .map(|host| (demand.needs(&native(host)), demand.host(&native(host)).is_some()));
+        assert_eq!(needed, [(true, true), (false, false), (false, true)]);
+
+        sender.send_replace(Interest::everything());
+        assert_eq!(demand.look(), NewInterest::Any);
+        assert!(demand.needs(&native("web.consul")));
     }
 }

@@ -36,5 +36,5 @@ pub use adapter::Adapter;
 pub use backoff::Backoff;
 pub use export::{Export, ExportFault, ExportSettings, LabelRules, Rewrite, Verdict};
 pub use field::{FieldPath, Invalid, Problems, Step};
-pub use interest::{Demand, Interest};
+pub use interest::{Demand, Interest, NewInterest};
 pub use updates::{Batch, Churn, UpdateReceiver, UpdateSender, Updates, channel};

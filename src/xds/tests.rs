@@ -213,10 +213,11 @@ async fn who_asks_for_all_he_sees_waits_until_it_is_loaded() {
     let mut demand = a.demand();
     let mut view = world.connect();
     settled(&world, &mut view).await;
-    assert!(!demand.look()(&key()));
+    assert!(!demand.needs(&key()));
     view.subscribed(&TypeUrl::CLUSTER, &Subscription::new(true, NameSet::default()));
     demand.changed().await;
-    assert!(demand.look()(&key()));
+    demand.look();
+    assert!(demand.needs(&key()));
     assert!(!view.complete(&TypeUrl::CLUSTER));
     assert_eq!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER), Lookup::Loading);
 
@@ -264,7 +265,8 @@ async fn who_asks_by_name_is_told_when_that_is_loaded_or_gone() {
         let subscription = Subscription::new(false, names.into_iter().map(Into::into).collect());
         view.subscribed(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, &subscription);
         demand.changed().await;
-        assert!(demand.look()(&key()));
+        demand.look();
+        assert!(demand.needs(&key()));
 
         let values = [service("a"), endpoints("a", &["10.0.0.1"])].map(RegistryUpdate::Put);
         a.send_all(values.into_iter().filter(|_| loads).chain([loaded()]));

@@ -40,15 +40,20 @@ struct Costs {
     bytes: u64,
 }
 
+/// A node of a thousand services.
+fn node(i: usize) -> String {
+    format!("vms-{}", i / 1_000)
+}
+
 fn service(i: usize, port: u16) -> Json {
     let name = format!("many-{i}");
-    json!({"Service": {"Verb": "set", "Node": "vms",
+    json!({"Service": {"Verb": "set", "Node": node(i),
         "Service": {"ID": name, "Service": name, "Address": "10.9.0.1", "Port": port}}})
 }
 
 fn check(i: usize, status: &str) -> Json {
     let name = format!("many-{i}");
-    json!({"Check": {"Verb": "set", "Check": {"Node": "vms", "CheckID": format!("c-{name}"),
+    json!({"Check": {"Verb": "set", "Check": {"Node": node(i), "CheckID": format!("c-{name}"),
         "Name": "up", "Status": status, "ServiceID": name}}})
 }
 
@@ -81,8 +86,9 @@ impl Scene {
         let mut options = ConsulOptions::default();
         (options.tls, options.connection_limit) = (tls, 200);
         let consul = Consul::start(options).await;
-        let node = json!({"Node": {"Verb": "set", "Node": {"Node": "vms", "Address": "10.9.9.9"}}});
-        consul.txn(&[node]).await;
+        let set = |node: String| json!({"Node": {"Verb": "set", "Node": {"Node": node, "Address": "10.9.9.9"}}});
+        let nodes = (0..services).step_by(1_000).map(|i| set(node(i)));
+        consul.txn(&nodes.collect::<Vec<_>>()).await;
         consul.txn(&(0..services).map(|i| service(i, 8080)).collect::<Vec<_>>()).await;
         consul.txn(&(0..services).map(|i| check(i, "passing")).collect::<Vec<_>>()).await;
         let scratch = Scratch::new("load");

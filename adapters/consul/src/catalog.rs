@@ -83,6 +83,15 @@ pub struct Listed {
     pub confirm: BTreeSet<Arc<str>>,
 }
 
+/// What becomes of services of which others are needed than before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Services to follow from now on.
+    pub follow: Vec<Arc<str>>,
+    /// Services to follow no longer.
+    pub leave: Vec<Arc<str>>,
+}
+
 impl Catalog {
     /// Nothing is known yet.
     pub fn new(config: ConsulConfig, registry: RegistryId) -> Self {
@@ -129,16 +138,55 @@ impl Catalog {
         (listed, updates)
     }
 
-    /// Something else is needed than before, of what was listed last; `None` before the
-    /// first list.
-    pub fn needed(
+    /// What is listed, by name.
+    pub fn names(&self) -> impl Iterator<Item = (&Arc<str>, &ServiceKey)> {
+        self.owners.iter().map(|(key, name)| (name, key))
+    }
+
+    /// Of these services, which may be listed, others may be needed than before.
+    pub fn needed<'a>(
         &mut self,
+        names: impl IntoIterator<Item = &'a Arc<str>>,
         needs: impl Fn(&ServiceKey) -> bool,
-    ) -> Option<(Listed, Vec<RegistryUpdate>)> {
-        let owners = self.owners.iter();
-        let listed = self.listed.then(|| owners.map(|(key, name)| (name.clone(), key.clone())))?;
-        let services = listed.collect();
-        Some(self.allot(services, needs))
+    ) -> (Turn, Vec<RegistryUpdate>) {
+        let (mut turn, mut updates) = (Turn::default(), Vec::new());
+        for name in names {
+            let held = self.services.get(name).map(|held| &held.key);
+            let Some(key) = held.or(self.unloaded.get(name)).cloned() else { continue };
+            match (held.is_some(), needs(&key)) {
+                (false, true) => {
+                    self.services.insert(name.clone(), Held::new(key));
+                    self.awaited.insert(name.clone());
+                    turn.follow.push(name.clone());
+                }
+                // One that is not listed is confirmed to be gone instead.
+                (true, false) if self.owners.get(&key) == Some(name) => {
+                    updates.extend(self.unload(name, key.clone()));
+                    self.unloaded.insert(name.clone(), key);
+                    turn.leave.push(name.clone());
+                }
+                _ => {}
+            }
+        }
+        if !self.synced {
+            updates.clear();
+        }
+        updates.extend(self.settle());
+        (turn, updates)
+    }
+
+    /// What is to be said of a service that nobody needs.
+    fn unload(&mut self, name: &Arc<str>, key: ServiceKey) -> Vec<RegistryUpdate> {
+        let mut updates = Vec::new();
+        if self.unloaded.get(name) != Some(&key) {
+            updates.push(RegistryUpdate::Put(Value::Unloaded(key)));
+        }
+        if let Some(held) = self.services.remove(name) {
+            self.awaited.remove(name);
+            self.failing.remove(&Query::Service(name.clone()));
+            updates.extend(self.removal(name, &held));
+        }
+        updates
     }
 
     /// Takes over what is listed, and which of it anybody needs.
@@ -180,12 +228,7 @@ impl Catalog {
     ) -> Vec<RegistryUpdate> {
         let mut updates = Vec::new();
         for (name, key) in &unneeded {
-            if self.unloaded.get(name) != Some(key) {
-                updates.push(RegistryUpdate::Put(Value::Unloaded(key.clone())));
-            }
-            if let Some(held) = self.services.remove(name) {
-                updates.extend(self.removal(name, &held));
-            }
+            updates.extend(self.unload(name, key.clone()));
         }
         for (name, key) in std::mem::replace(&mut self.unloaded, unneeded) {
             if needed.get(&name) == Some(&key) {

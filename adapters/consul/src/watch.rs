@@ -25,6 +25,7 @@ mod feeds;
 mod follow;
 mod list;
 mod listing;
+mod needed;
 mod probe;
 mod roster;
 mod session;

@@ -215,8 +215,10 @@ fn what_nobody_needs_is_unloaded_until_its_first_answer() {
     let first = format!("replace [{web} web.service.dc1.consul=10.0.0.1 {db}] rejected 0");
     assert_eq!(said, [first, "live".to_owned()]);
 
-    let (listed, said) = script.catalog.needed(only(&["web", "db"])).unwrap();
-    assert_eq!((listed.follow.len(), written(said)), (2, vec![]), "still unloaded");
+    let names = ["db".into(), "web".into(), "unknown".into()];
+    let (turn, said) = script.catalog.needed(&names, only(&["web", "db"]));
+    let follow = Turn { follow: vec!["db".into()], leave: vec![] };
+    assert_eq!((turn, written(said)), (follow, vec![]), "still unloaded");
     let said = script.answer("db", &[("d", "10.0.0.2")]);
     assert_eq!(said.len(), 3, "{said:?}");
     assert_eq!(
@@ -224,8 +226,8 @@ fn what_nobody_needs_is_unloaded_until_its_first_answer() {
         ["put db.service.dc1.consul=10.0.0.2".to_owned(), format!("remove {db}")]
     );
 
-    let (listed, said) = script.catalog.needed(only(&["web"])).unwrap();
-    assert_eq!(Vec::from_iter(listed.follow), ["web".into()]);
+    let (turn, said) = script.catalog.needed(&names, only(&["web"]));
+    assert_eq!(turn, Turn { follow: vec![], leave: vec!["db".into()] });
     let gone = |part| format!("remove {}", db.replace("Unloaded", part));
     assert_eq!(written(said), [format!("put {db}"), gone("Service"), gone("Endpoints")]);
     assert_eq!(script.answer("db", &[("d", "10.0.0.3")]), [""; 0], "a late answer");
@@ -251,10 +253,10 @@ fn a_new_service_that_somebody_needs_is_never_said_to_be_unloaded() {
 }
 
 #[test]
-fn a_service_without_a_name_stays_rejected_whatever_is_needed() {
+fn a_service_that_is_no_longer_listed_is_confirmed_whoever_needs_it() {
     let mut script = Script::synced();
-    let (_, said) = script.catalog.listed(["-", "web"], |_| true);
-    assert_eq!(written(said), ["reject service -"]);
-    let (_, said) = script.catalog.needed(only(&["web"])).unwrap();
-    assert_eq!(written(said), [""; 0]);
+    assert_eq!(script.list(&[]), (vec!["web".to_owned()], vec![]));
+    let (turn, said) = script.catalog.needed(&["web".into()], only(&[]));
+    assert_eq!((turn, written(said)), (Turn::default(), vec![]));
+    assert_eq!(script.gone("web").len(), 2);
 }

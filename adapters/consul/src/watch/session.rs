@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstem_model::RegistryUpdate;
-use mainstem_registry::{Demand, UpdateSender};
+use mainstem_registry::UpdateSender;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -18,20 +18,18 @@ use super::feeds::{ChecksFeed, Line, NodesFeed, RegistrationsFeed, ServiceFeed};
 use super::follow::follow;
 use super::list::list;
 use super::listing::Listing;
+use super::needed::Needed;
 use super::probe::probe;
 use super::roster::{Roster, Swap};
 use super::sweep::Sweep;
 use crate::api::{Answer, Api, ApiError, Check, RawInstance, ServiceList};
-use crate::catalog::{Catalog, Listed, Query};
+use crate::catalog::{Catalog, Query};
 use crate::config::ConsulConfig;
 use crate::credentials::Credentials;
 use crate::index::CatalogIndex;
 
 /// Queries beside those of services: the list, checks, nodes, and the probe.
 const OWN_QUERIES: usize = 4;
-
-/// How long what is needed is not looked at again, at least.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -84,9 +82,7 @@ pub(super) struct Session<'a> {
     detectors: Detectors,
     listing: Listing,
     /// What anybody needs, where no more is loaded.
-    demand: Option<Demand>,
-    /// When it is looked at again.
-    rested: Instant,
+    demand: Option<Needed>,
     list_hash: Option<u64>,
     tasks: JoinSet<()>,
     watchers: BTreeMap<Arc<str>, AbortHandle>,
@@ -148,8 +144,7 @@ impl<'a> Session<'a> {
             checks: TroubledChecks::default(),
             detectors: config.peer.as_ref().map_or_else(Detectors::default, |_| Detectors::NONE),
             listing: if config.on_demand { Listing::of_the_needed() } else { Listing::default() },
-            demand: config.on_demand.then(|| updates.demand()),
-            rested: Instant::now(),
+            demand: config.on_demand.then(|| Needed::new(updates.demand())),
             list_hash: None,
             tasks,
             watchers: BTreeMap::new(),
@@ -174,7 +169,7 @@ impl<'a> Session<'a> {
                 done = self.errands.next(|name| self.roster.index(name)) => self.on_done(done),
                 () = until(sweep) => self.start_sweep(),
                 () = until(list) => self.start_list(),
-                () = changed(&mut self.demand, self.rested) => self.on_demand(),
+                () = changed(&mut self.demand) => self.on_demand(),
                 _ = rotation.tick() => self.look_at_everything(),
                 Some(ended) = self.tasks.join_next() => propagate_panic(ended),
             }
@@ -230,26 +225,10 @@ impl<'a> Session<'a> {
 
     fn on_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
         let (listed, updates) = match &mut self.demand {
-            Some(demand) => self.catalog.listed(names, demand.look()),
+            Some(demand) => demand.listed(self.catalog, names),
             None => self.catalog.listed(names, |_| true),
         };
         self.updates.send_all(updates);
-        self.follow_all(listed);
-    }
-
-    /// Looks at what is needed now; rests for as long as that took, so that it takes
-    /// half of the time at most, however fast clients come and go.
-    fn on_demand(&mut self) {
-        let began = Instant::now();
-        let Some(demand) = &mut self.demand else { return };
-        if let Some((listed, updates)) = self.catalog.needed(demand.look()) {
-            self.updates.send_all(updates);
-            self.follow_all(listed);
-        }
-        self.rested = Instant::now() + began.elapsed().max(LOOK);
-    }
-
-    fn follow_all(&mut self, listed: Listed) {
         for name in self.roster.names().difference(&listed.follow) {
             self.unfollow(name);
         }
@@ -261,6 +240,14 @@ impl<'a> Session<'a> {
         for name in listed.confirm {
             self.errands.add(name, Purpose::Confirm);
         }
+    }
+
+    fn on_demand(&mut self) {
+        let Some(demand) = &mut self.demand else { return };
+        let (turn, updates) = demand.turn(self.catalog);
+        self.updates.send_all(updates);
+        turn.leave.iter().for_each(|name| self.unfollow(name));
+        turn.follow.into_iter().for_each(|name| self.follow(name));
     }
 
     fn follow(&mut self, name: Arc<str>) {
@@ -438,12 +425,9 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn changed(demand: &mut Option<Demand>, rested: Instant) {
+async fn changed(demand: &mut Option<Needed>) {
     match demand {
-        Some(demand) => {
-            sleep_until(rested).await;
-            demand.changed().await;
-        }
+        Some(demand) => demand.changed().await,
         None => std::future::pending().await,
     }
 }
