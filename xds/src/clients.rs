@@ -165,7 +165,6 @@ impl Connected {
                 of_type.subscription = subscription.clone();
             }
             of_type.pending = pending;
-            of_type.note_state();
             changed
         })
     }
@@ -174,7 +173,6 @@ impl Connected {
         self.with(&response.type_url, |of_type| {
             of_type.sent = Some(Push::of(response));
             of_type.pending = pending;
-            of_type.note_state();
         });
     }
 

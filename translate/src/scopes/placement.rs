@@ -77,6 +77,10 @@ impl ScopeKey {
     pub(super) fn concern(&self) -> Concern<'_> {
         match self {
             Self::Entries { namespace: None, .. } | Self::Configs { .. } => Concern::All,
+            Self::OutboundListeners { catalog, .. }
+            | Self::Routes(catalog)
+            | Self::GrpcListeners(catalog)
+            | Self::GrpcRoutes(catalog) => Concern::Defined(&catalog.namespace),
             _ => self.namespace().map_or(Concern::None, Concern::Seen),
         }
     }
@@ -125,6 +129,8 @@ pub(super) enum Concern<'a> {
     None,
     /// Those that this namespace sees.
     Seen(&'a NamespaceName),
+    /// The same, by their definitions alone: endpoints do not matter.
+    Defined(&'a NamespaceName),
     All,
 }
 

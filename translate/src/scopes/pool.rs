@@ -22,12 +22,16 @@ struct Scope {
     groups: BTreeSet<GroupId>,
 }
 
+type ByNamespace = FxHashMap<NamespaceName, BTreeSet<ScopeId>>;
+
 /// All scopes, by what they depend on, and by the namespace whose changes reach them.
 #[derive(Default)]
 pub(super) struct Pool {
     scopes: FxHashMap<ScopeId, Scope>,
     ids: FxHashMap<ScopeKey, ScopeId>,
-    by_namespace: FxHashMap<NamespaceName, BTreeSet<ScopeId>>,
+    by_namespace: ByNamespace,
+    /// Likewise, where it must be a definition that changed.
+    by_definitions: ByNamespace,
     /// Those that every service concerns.
     of_all: BTreeSet<ScopeId>,
 }
@@ -60,9 +64,8 @@ impl Pool {
         let state = Arc::new(State::new(id, context.snapshot.generation(), all));
         match key.concern() {
             Concern::None => {}
-            Concern::Seen(by) => {
-                self.by_namespace.entry(by.clone()).or_default().insert(id);
-            }
+            Concern::Seen(by) => list(&mut self.by_namespace, by, id),
+            Concern::Defined(by) => list(&mut self.by_definitions, by, id),
             Concern::All => {
                 self.of_all.insert(id);
             }
@@ -83,13 +86,10 @@ impl Pool {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.ids.remove(&scope.key);
         self.of_all.remove(&id);
-        if let Concern::Seen(namespace) = scope.key.concern()
-            && let Some(ids) = self.by_namespace.get_mut(namespace)
-        {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_namespace.remove(namespace);
-            }
+        match scope.key.concern() {
+            Concern::Seen(by) => unlist(&mut self.by_namespace, by, id),
+            Concern::Defined(by) => unlist(&mut self.by_definitions, by, id),
+            Concern::None | Concern::All => {}
         }
     }
 
@@ -124,14 +124,31 @@ impl Pool {
 
     /// The scopes that changes may reach.
     fn reached(&self, changes: Option<&Changes<'_>>) -> Vec<ScopeId> {
-        let of_all = self.of_all.iter();
-        match changes.map(|changes| &changes.namespaces) {
-            None => self.scopes.keys().copied().collect(),
-            Some(None) => self.by_namespace.values().flatten().chain(of_all).copied().collect(),
-            Some(Some(namespaces)) => {
-                let ids = namespaces.iter().filter_map(|name| self.by_namespace.get(name));
-                ids.flatten().chain(of_all).copied().collect()
+        let Some(changes) = changes else { return self.scopes.keys().copied().collect() };
+        let mut reached: Vec<ScopeId> = self.of_all.iter().copied().collect();
+        let mut reach = |scopes: &ByNamespace| match &changes.namespaces {
+            None => reached.extend(scopes.values().flatten()),
+            Some(names) => {
+                reached.extend(names.iter().filter_map(|name| scopes.get(name)).flatten());
             }
+        };
+        reach(&self.by_namespace);
+        if !changes.defined.is_empty() {
+            reach(&self.by_definitions);
+        }
+        reached
+    }
+}
+
+fn list(scopes: &mut ByNamespace, by: &NamespaceName, id: ScopeId) {
+    scopes.entry(by.clone()).or_default().insert(id);
+}
+
+fn unlist(scopes: &mut ByNamespace, by: &NamespaceName, id: ScopeId) {
+    if let Some(ids) = scopes.get_mut(by) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            scopes.remove(by);
         }
     }
 }

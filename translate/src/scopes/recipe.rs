@@ -148,8 +148,12 @@ impl Context<'_> {
         self.shared.catalogs.share(Catalog::new(key.clone(), &services))
     }
 
-    /// Brings the catalogs that changes may reach up to the snapshot.
+    /// Brings the catalogs that changes may reach up to the snapshot. They are of
+    /// definitions alone.
     pub(super) fn update_catalogs(&mut self, changes: Option<&Changes<'_>>) {
+        if changes.is_some_and(|changes| changes.defined.is_empty()) {
+            return;
+        }
         let namespaces = changes.and_then(|changes| changes.namespaces.as_ref());
         for catalog in self.shared.catalogs.all(namespaces) {
             let mut catalog = catalog.write();
