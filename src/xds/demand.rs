@@ -32,6 +32,10 @@ pub(super) const PATIENCE: Duration = RegistrySettings::DEADLINE;
 /// How many things linger at most; the oldest go first.
 const MOST_IDLE: usize = 10_000;
 
+/// Who asks for more names than these is taken for one that asks for all it sees, so
+/// that a request costs no more than that.
+const MOST_NAMES: usize = 1_000;
+
 /// One thing that a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wanted {
@@ -54,10 +58,11 @@ impl Wanted {
 
     /// What a client's subscription to resources of a kind comes to, each once.
     pub(super) fn of(kind: Kind, subscription: &Subscription, proxy: &Proxy) -> Vec<Self> {
-        match (kind, subscription.wildcard()) {
-            (Kind::Config, _) => Vec::new(),
-            (_, true) => vec![Self::by(proxy)],
-            (_, false) => {
+        let broad = subscription.wildcard() || subscription.len() > MOST_NAMES;
+        match kind {
+            Kind::Config => Vec::new(),
+            _ if broad => vec![Self::by(proxy)],
+            _ => {
                 let hosts: BTreeSet<_> =
                     subscription.iter().filter_map(|name| host_of(name)).collect();
                 hosts.into_iter().map(Self::Host).collect()
@@ -266,12 +271,30 @@ impl Demand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstem_model::ServiceKey;
+    use mainstem_model::{Locality, ServiceKey};
     use pretty_assertions::assert_eq;
     use rstest::rstest;
+    use serde_json::json;
 
     fn host(name: &str) -> Wanted {
         Wanted::Host(name.into())
+    }
+
+    #[test]
+    fn a_subscription_wants_its_hosts_or_all_that_is_seen() {
+        let id = "sidecar~10.9.9.9~web.shop~shop.svc.cluster.local";
+        let proxy = Proxy::parse(id, json!({}), Locality::default(), &"home".into()).unwrap();
+        let wanted = |wildcard, names: usize| {
+            let names = (0..names).map(|n| format!("outbound|{}||{}.com", n % 2, n / 2).into());
+            let subscription = Subscription::new(wildcard, names.collect());
+            Wanted::of(Kind::LoadAssignment, &subscription, &proxy)
+        };
+        assert_eq!(wanted(false, 3), [host("0.com"), host("1.com")]);
+        let seen = [Wanted::SeenFrom("shop".into())];
+        assert_eq!(
+            (&wanted(true, 3)[..], &wanted(false, MOST_NAMES + 1)[..]),
+            (&seen[..], &seen[..])
+        );
     }
 
     fn needed(needs: &Needs, name: &str) -> bool {
