@@ -1,37 +1,36 @@
 //! The gRPC services.
 //!
 //! ```text
-//! listener ─▶ service (path, authentication) ─▶ stream, in its seat
+//! listener ─▶ connection ─▶ service (path, authentication) ─▶ stream
 //! ```
 
 mod alarm;
 mod closing;
 mod codec;
 mod config;
+mod connection;
 mod csds;
-mod frames;
 mod listener;
 mod lrs;
 mod method;
+mod phase;
+mod requests;
 mod rest;
-mod seat;
 mod service;
 mod stream;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use self::closing::Closing;
 pub use self::config::ServerConfig;
+use self::connection::Times;
 pub use self::listener::{Listener, Tls, TlsError, TlsMaterial};
-use self::seat::Seats;
-use self::service::XdsService;
+use self::service::Serving;
 use crate::auth::{Anonymous, Authenticator};
 use crate::clients::Clients;
 use crate::loads::Loads;
@@ -39,10 +38,8 @@ use crate::observe::{NoObserver, PushObserver};
 use crate::protocol::FullSets;
 use crate::source::ResourceSource;
 
-/// At shutdown, how long a client may not read.
+/// At shutdown, how long a client that does not read is waited for beyond all others.
 const PARTING: Duration = Duration::from_secs(1);
-/// The shortest and the longest time between looks for streams that are overdue.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Serves one source to many clients. Clones are the same server: it may
 /// listen at several places.
@@ -59,14 +56,16 @@ struct Shared {
     clients: Clients,
     loads: Loads,
     sets: Arc<FullSets>,
+    connections: Arc<Semaphore>,
     streams: Semaphore,
     joining: Arc<Semaphore>,
+    next_connection: AtomicU64,
     next_stream: AtomicU64,
     /// Makes nonces differ from those of other processes.
     salt: u32,
 }
 
-/// Serving ended by an error.
+/// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
@@ -77,9 +76,6 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The transport failed.
-    #[error("serving xDS")]
-    Transport(#[from] tonic::transport::Error),
 }
 
 impl Server {
@@ -95,6 +91,8 @@ impl Server {
         clients: Clients,
         observer: Arc<dyn PushObserver>,
     ) -> Server {
+        let connections =
+            Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
         let streams = Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS));
         let joining = Arc::new(Semaphore::new(config.max_joining.clamp(1, Semaphore::MAX_PERMITS)));
         let salt = random_salt();
@@ -105,8 +103,10 @@ impl Server {
             clients,
             loads: Loads::default(),
             sets: Arc::default(),
+            connections,
             streams,
             joining,
+            next_connection: AtomicU64::new(1),
             next_stream: AtomicU64::new(1),
             salt,
         };
@@ -146,48 +146,26 @@ impl Server {
         authenticator: Arc<dyn Authenticator>,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        let tasks = TaskTracker::new();
-        let closing = Closing::default();
-        let seats = Seats::default();
-        let service = XdsService::new(
-            self.shared.clone(),
-            authenticator,
-            tasks.clone(),
-            closing.clone(),
-            seats.clone(),
-        );
-        let stall = self.shared.config.stall;
-        let serving = listener.serve(&self.shared.config, service, shutdown.clone());
-        let told = async {
-            shutdown.cancelled().await;
-            closing.begin();
-            watch(&seats, stall.min(PARTING)).await
-        };
-        let served = tokio::select! {
-            served = serving => served,
-            never = watch(&seats, stall) => match never {},
-            never = told => match never {},
-        };
-        closing.begin();
-        tasks.close();
-        tokio::select! {
-            () = tasks.wait() => served,
-            never = watch(&seats, stall.min(PARTING)) => match never {},
-        }
-    }
-}
-
-/// Ends streams that are overdue, for ever.
-async fn watch(seats: &Seats, stall: Duration) -> Infallible {
-    let mut ticks = tokio::time::interval((stall / 4).clamp(LOOKS.0, LOOKS.1));
-    loop {
-        seats.look(ticks.tick().await, stall);
+        let serving = Arc::new(Serving::new(self.shared.clone(), authenticator));
+        listener.serve(&serving, shutdown).await;
+        serving.closing.begin();
+        serving.tasks.close();
+        serving.tasks.wait().await;
+        Ok(())
     }
 }
 
 impl Shared {
     fn next_stream(&self) -> u64 {
         self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Until when a connection that begins now may last.
+    fn times(&self) -> Times {
+        let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let age = self.config.max_connection_age;
+        let ends = age.map(|age| Instant::now() + age.mul_f64(0.9 + 0.2 * spread(number)));
+        Times { ends }
     }
 
     /// A salt for the nonces of a stream.
@@ -201,4 +179,11 @@ fn random_salt() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(0u8);
     u32::try_from(random & u64::from(u32::MAX)).expect("masked to 32 bits")
+}
+
+/// A number in [0, 1) for a stream or a connection, spread evenly over all of them.
+fn spread(number: u64) -> f64 {
+    let hash = xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes());
+    f64::from(u32::try_from(hash >> 32).expect("the upper half has 32 bits"))
+        / (f64::from(u32::MAX) + 1.0)
 }

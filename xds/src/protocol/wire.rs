@@ -40,9 +40,10 @@ impl Form {
     }
 }
 
-/// How far into a [`Message`].
+/// How far into a [`Message`]: at a byte of it, or at its end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Place {
+    /// Beyond the resources comes what is the message's own.
     resource: usize,
     part: usize,
     offset: usize,
@@ -67,38 +68,66 @@ impl Message {
     /// The message in one piece.
     pub fn to_bytes(&self) -> Bytes {
         let mut all = BytesMut::with_capacity(self.len);
-        self.copy(&mut Place::default(), &mut all, self.len);
+        self.write_to(&mut all);
         all.freeze()
     }
 
-    /// Copies from `place` on until `out` is `most` bytes long, and moves `place`
-    /// on. Returns whether something is left.
-    pub(crate) fn copy(&self, place: &mut Place, out: &mut BytesMut, most: usize) -> bool {
-        while let Some(part) = self.part(place) {
-            let rest = &part[place.offset..];
-            let room = most - out.len();
-            if rest.len() > room {
-                out.put_slice(&rest[..room]);
-                place.offset += room;
-                return true;
-            }
-            out.put_slice(rest);
-            *place = Place { part: place.part + 1, offset: 0, ..*place };
-        }
-        false
+    /// Appends the whole message.
+    pub(crate) fn write_to(&self, out: &mut BytesMut) {
+        self.from(self.begin()).for_each(|part| out.put_slice(part));
     }
 
-    /// The part at a place, which moves on to the next resource if this one has
-    /// no more.
-    fn part(&self, place: &mut Place) -> Option<&[u8]> {
-        while let Some(resource) = self.resources.get(place.resource) {
-            let part = self.form.part(resource, place.part);
-            if part.is_some() {
-                return part;
+    /// Where it begins.
+    pub(crate) fn begin(&self) -> Place {
+        self.settled(Place::default())
+    }
+
+    /// What follows in one piece; nothing at the end.
+    pub(crate) fn at(&self, place: Place) -> &[u8] {
+        self.part(place).map_or(&[], |part| &part[place.offset..])
+    }
+
+    /// All that follows, piece by piece; no piece is empty.
+    pub(crate) fn from(&self, place: Place) -> impl Iterator<Item = &[u8]> {
+        let mut place = place;
+        std::iter::from_fn(move || {
+            let piece = self.at(place);
+            place = self.after(place, piece.len());
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// So many bytes further.
+    pub(crate) fn after(&self, mut place: Place, mut count: usize) -> Place {
+        loop {
+            let some = count.min(self.at(place).len());
+            place = self.settled(Place { offset: place.offset + some, ..place });
+            count -= some;
+            if count == 0 || some == 0 {
+                return place;
             }
-            *place = Place { resource: place.resource + 1, ..Place::default() };
         }
-        (place.part == 0).then_some(&self.own)
+    }
+
+    /// The same place, at the byte that follows.
+    fn settled(&self, mut place: Place) -> Place {
+        while place.resource <= self.resources.len() {
+            place = match self.part(place) {
+                Some(part) if place.offset < part.len() => return place,
+                Some(_) => Place { part: place.part + 1, offset: 0, ..place },
+                None => Place { resource: place.resource + 1, ..Place::default() },
+            };
+        }
+        place
+    }
+
+    fn part(&self, place: Place) -> Option<&[u8]> {
+        match self.resources.get(place.resource) {
+            Some(resource) => self.form.part(resource, place.part),
+            None => {
+                (place.resource == self.resources.len() && place.part == 0).then_some(&self.own)
+            }
+        }
     }
 
     /// Adds a resource.

@@ -1,16 +1,15 @@
 //! Where a server listens.
 
-mod connection;
 mod tls;
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
 use socket2::{Domain, SockAddr, Socket as Socket2, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::task::unconstrained;
@@ -18,15 +17,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::connection::Connection;
-pub(super) use self::connection::ConnectionInfo;
 pub use self::tls::{Tls, TlsError, TlsMaterial};
-use super::service::XdsService;
-use super::{ServeError, ServerConfig};
+use super::ServeError;
+use super::connection::{self, ConnectionInfo, Peer, Socket};
+use super::service::Serving;
 
-/// TLS handshakes at a time; more wait their turn.
-const HANDSHAKES: usize = 256;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted, if `net.core.somaxconn` lets so many: a
 /// fleet that reconnects at once shall not see its connections reset.
 const BACKLOG: i32 = 65_535;
@@ -35,10 +30,10 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A bound socket.
 #[derive(Debug)]
-pub struct Listener(Socket);
+pub struct Listener(Bound);
 
 #[derive(Debug)]
-enum Socket {
+enum Bound {
     Tcp(TcpListener),
     Tls(TcpListener, Arc<Tls>),
     Unix(UnixListener, Unlink),
@@ -57,12 +52,12 @@ impl Drop for Unlink {
 impl Listener {
     /// Listens on a TCP address, in plaintext.
     pub async fn tcp(address: SocketAddr) -> Result<Listener, ServeError> {
-        Ok(Listener(Socket::Tcp(bind(address)?)))
+        Ok(Listener(Bound::Tcp(bind(address)?)))
     }
 
     /// Listens on a TCP address with TLS.
     pub async fn tls(address: SocketAddr, tls: Arc<Tls>) -> Result<Listener, ServeError> {
-        Ok(Listener(Socket::Tls(bind(address)?, tls)))
+        Ok(Listener(Bound::Tls(bind(address)?, tls)))
     }
 
     /// Listens on a Unix socket that only this user may connect to. A socket file
@@ -81,57 +76,62 @@ impl Listener {
             std::fs::remove_file(path).map_err(failed)?;
         }
         let listener = bind_unix(path, mode).map_err(failed)?;
-        Ok(Listener(Socket::Unix(listener, Unlink(path.to_owned()))))
+        Ok(Listener(Bound::Unix(listener, Unlink(path.to_owned()))))
     }
 
     /// The TCP address, with the port that was chosen if none was given.
     pub fn address(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            Socket::Tcp(tcp) | Socket::Tls(tcp, _) => tcp.local_addr(),
-            Socket::Unix(..) => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
+            Bound::Tcp(tcp) | Bound::Tls(tcp, _) => tcp.local_addr(),
+            Bound::Unix(..) => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
         }
     }
 
-    pub(super) async fn serve(
-        self,
-        config: &ServerConfig,
-        service: XdsService,
-        shutdown: CancellationToken,
-    ) -> Result<(), ServeError> {
-        let (incoming, _unlink) = self.incoming();
-        let served = tonic::transport::Server::builder()
-            .accept_http1(true)
-            .http2_keepalive_interval(Some(config.keepalive_interval))
-            .http2_keepalive_timeout(Some(config.keepalive_timeout))
-            .serve_with_incoming_shutdown(service, incoming, shutdown.cancelled_owned());
-        Ok(served.await?)
+    /// Lets everybody in until the shutdown. Connections are tasks of `serving`.
+    pub(super) async fn serve(self, serving: &Arc<Serving>, shutdown: CancellationToken) {
+        tokio::select! {
+            never = self.accept(serving) => match never {},
+            () = shutdown.cancelled() => {}
+        }
     }
 
-    fn incoming(self) -> (Incoming, Option<Unlink>) {
+    async fn accept(self, serving: &Arc<Serving>) -> Infallible {
         match self.0 {
-            Socket::Tcp(tcp) => {
-                (Box::pin(accept_tcp(tcp).map(|tcp| Ok(Connection::tcp(tcp)))), None)
+            Bound::Tcp(tcp) => {
+                let admit = |tcp| admit(serving, async { Some(Socket::tcp(tcp)) });
+                accept_all(tcp, accept_tcp, admit).await
             }
-            Socket::Tls(tcp, tls) => {
-                let handshakes = accept_tcp(tcp).map(move |tcp| handshake(tls.clone(), tcp));
-                (
-                    Box::pin(
-                        handshakes
-                            .buffer_unordered(HANDSHAKES)
-                            .filter_map(async |done| done.map(Ok)),
-                    ),
-                    None,
-                )
+            Bound::Tls(tcp, tls) => {
+                let time = serving.shared.config.handshake;
+                let admit = |tcp| admit(serving, Box::pin(handshake(tls.clone(), tcp, time)));
+                accept_all(tcp, accept_tcp, admit).await
             }
-            Socket::Unix(unix, unlink) => {
-                let accepted = accept(unix, async |unix| Ok(unix.accept().await?.0));
-                (Box::pin(accepted.map(|unix| Ok(Connection::unix(unix)))), Some(unlink))
+            Bound::Unix(unix, _unlink) => {
+                let next = async |unix: &UnixListener| Ok(unix.accept().await?.0);
+                let admit = |unix| admit(serving, async { Some(Socket::unix(unix)) });
+                accept_all(unix, next, admit).await
             }
         }
     }
 }
 
-type Incoming = Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>>;
+/// Serves a connection once it is open, if there is room for it.
+fn admit(
+    serving: &Arc<Serving>,
+    opening: impl Future<Output = Option<(Socket, Peer)>> + Send + 'static,
+) {
+    let Ok(permit) = serving.shared.connections.clone().try_acquire_owned() else {
+        return debug!("too many connections");
+    };
+    let times = serving.shared.times();
+    let serving = serving.clone();
+    serving.tasks.clone().spawn(async move {
+        let _permit = permit;
+        if let Some((socket, peer)) = opening.await {
+            connection::serve(socket, ConnectionInfo { peer, times }, serving).await;
+        }
+    });
+}
 
 fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     let listen = || {
@@ -156,35 +156,35 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     )))
 }
 
-fn accept_tcp(tcp: TcpListener) -> impl Stream<Item = TcpStream> + Send {
-    accept(tcp, async |tcp| {
-        let stream = tcp.accept().await?.0;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    })
+async fn accept_tcp(tcp: &TcpListener) -> io::Result<TcpStream> {
+    let stream = tcp.accept().await?.0;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Accepts for ever: what fails is one connection, or passes.
-fn accept<L, C>(listener: L, next: impl AsyncFn(&L) -> io::Result<C>) -> impl Stream<Item = C> {
-    stream::unfold((listener, next), async |(listener, next)| {
-        loop {
-            // All that wait are taken at once: while there is no room for more, others
-            // are reset, and what each may cost is bounded later.
-            match unconstrained(next(&listener)).await {
-                Ok(connection) => return Some((connection, (listener, next))),
-                Err(error) => {
-                    debug!(%error, "accepting a connection");
-                    tokio::time::sleep(ACCEPT_BACKOFF).await;
-                }
+async fn accept_all<L, C>(
+    listener: L,
+    next: impl AsyncFn(&L) -> io::Result<C>,
+    admit: impl Fn(C),
+) -> Infallible {
+    loop {
+        // All that wait are taken at once: while there is no room for more, others
+        // are reset, and what each may cost is bounded later.
+        match unconstrained(next(&listener)).await {
+            Ok(connection) => admit(connection),
+            Err(error) => {
+                debug!(%error, "accepting a connection");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
-    })
+    }
 }
 
-async fn handshake(tls: Arc<Tls>, tcp: TcpStream) -> Option<Connection> {
+async fn handshake(tls: Arc<Tls>, tcp: TcpStream, time: Duration) -> Option<(Socket, Peer)> {
     let peer = tcp.peer_addr().ok();
-    match timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await {
-        Ok(Ok(stream)) => Some(Connection::tls(stream)),
+    match timeout(time, tls.accept(tcp)).await {
+        Ok(Ok(stream)) => Some(Socket::tls(stream)),
         Ok(Err(error)) => {
             debug!(?peer, %error, "TLS handshake");
             None

@@ -1,10 +1,9 @@
 //! From an HTTP request to a stream.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -15,15 +14,16 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
+use tower::Service as _;
 
 use super::closing::Closing;
 use super::codec::XdsCodec;
+use super::connection::{Answer, ConnectionInfo, Incoming, Peer};
 use super::csds::ClientStatusService;
-use super::frames::{Requests, Responses};
-use super::listener::ConnectionInfo;
 use super::lrs::LoadService;
 use super::method::{Method, method};
-use super::seat::{Seat, Seats};
+use super::phase::Phased;
+use super::requests::Requests;
 use super::stream::Opened;
 use super::{Shared, rest};
 use crate::auth::{Authenticator, Credentials, Identity};
@@ -35,96 +35,86 @@ use crate::source::Client;
 const STATUS_SERVICE: &str = "/envoy.service.status.v3.ClientStatusDiscoveryService/";
 const LOAD_SERVICE: &str = "/envoy.service.load_stats.v3.LoadReportingService/";
 
-/// Answers every method of the discovery, status and load services.
-#[derive(Clone)]
-pub(super) struct XdsService {
-    serving: Arc<Serving>,
-}
-
+/// What all connections of a listener need.
 pub(super) struct Serving {
     pub(super) shared: Arc<Shared>,
     authenticator: Arc<dyn Authenticator>,
     pub(super) tasks: TaskTracker,
     pub(super) closing: Closing,
-    pub(super) seats: Seats,
 }
 
-impl XdsService {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        authenticator: Arc<dyn Authenticator>,
-        tasks: TaskTracker,
-        closing: Closing,
-        seats: Seats,
-    ) -> XdsService {
-        XdsService { serving: Arc::new(Serving { shared, authenticator, tasks, closing, seats }) }
+impl Serving {
+    pub(super) fn new(shared: Arc<Shared>, authenticator: Arc<dyn Authenticator>) -> Serving {
+        Serving { shared, authenticator, tasks: TaskTracker::new(), closing: Closing::default() }
+    }
+
+    /// Answers every method of the discovery, status and load services.
+    pub(super) fn answer(self: &Arc<Self>, request: http::Request<Incoming>) -> Answer {
+        match method(request.uri().path()) {
+            Some(Method::Stream(Protocol::Sotw, implied)) => {
+                stream::<DiscoveryRequest>(self, implied, request)
+            }
+            Some(Method::Stream(Protocol::Delta, implied)) => {
+                stream::<DeltaDiscoveryRequest>(self, implied, request)
+            }
+            other => Answer::Whole(Box::pin(whole(self.clone(), other, request.map(Body::new)))),
+        }
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
-
-impl tower::Service<http::Request<Body>> for XdsService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+async fn whole(
+    serving: Arc<Serving>,
+    method: Option<Method>,
+    request: http::Request<Body>,
+) -> http::Response<Body> {
+    let path = request.uri().path();
+    match method {
+        Some(Method::Fetch(type_url)) => fetch(serving, type_url, request).await,
+        Some(Method::Rest(type_url)) => rest::answer(&serving, type_url, request).await,
+        _ if path.starts_with(STATUS_SERVICE) => {
+            let service = ClientStatusService(serving);
+            infallible(ClientStatusDiscoveryServiceServer::new(service).call(request).await)
+        }
+        _ if path.starts_with(LOAD_SERVICE) => {
+            infallible(LoadReportingServiceServer::new(LoadService(serving)).call(request).await)
+        }
+        _ => Status::unimplemented("no such xDS method").into_http(),
     }
+}
 
-    fn call(&mut self, request: http::Request<Body>) -> Answer {
-        let serving = self.serving.clone();
-        Box::pin(async move {
-            let path = request.uri().path();
-            if path.starts_with(STATUS_SERVICE) {
-                return ClientStatusDiscoveryServiceServer::new(ClientStatusService(serving))
-                    .call(request)
-                    .await;
-            }
-            if path.starts_with(LOAD_SERVICE) {
-                return LoadReportingServiceServer::new(LoadService(serving)).call(request).await;
-            }
-            Ok(match method(path) {
-                None => Status::unimplemented("no such xDS method").into_http(),
-                Some(Method::Stream(Protocol::Sotw, implied)) => {
-                    stream::<DiscoveryRequest>(serving, implied, request)
-                }
-                Some(Method::Stream(Protocol::Delta, implied)) => {
-                    stream::<DeltaDiscoveryRequest>(serving, implied, request)
-                }
-                Some(Method::Fetch(type_url)) => fetch(serving, type_url, request).await,
-                Some(Method::Rest(type_url)) => rest::answer(&serving, type_url, request).await,
-            })
-        })
-    }
+fn infallible<T>(answered: Result<T, Infallible>) -> T {
+    answered.unwrap_or_else(|never| match never {})
 }
 
 fn stream<R: protocol::Request>(
-    serving: Arc<Serving>,
+    serving: &Arc<Serving>,
     implied: Option<TypeUrl>,
-    request: http::Request<Body>,
-) -> http::Response<Body> {
-    let opened = open::<R>(&serving, implied, request);
-    opened.unwrap_or_else(|status| {
-        serving.shared.observer.refused(&status);
-        status.into_http()
-    })
+    request: http::Request<Incoming>,
+) -> Answer {
+    match open::<R>(serving, implied, request) {
+        Ok(opened) => Answer::Stream(Box::new(Phased::new(opened))),
+        Err(status) => {
+            serving.shared.observer.refused(&status);
+            Answer::Whole(Box::pin(ready(status.into_http())))
+        }
+    }
 }
 
 fn open<R: protocol::Request>(
     serving: &Arc<Serving>,
     implied: Option<TypeUrl>,
-    request: http::Request<Body>,
-) -> Result<http::Response<Body>, Status> {
+    request: http::Request<Incoming>,
+) -> Result<Opened<R>, Status> {
     let (parts, body) = request.into_parts();
     if parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
         return Err(Status::unimplemented("compressed requests are not understood"));
     }
     let credentials = serving.screen(&parts.headers, &parts.extensions)?;
+    let times = parts.extensions.get().map(|info: &ConnectionInfo| info.times);
     let limit = serving.shared.config.limits.request_bytes;
     let requests = Requests::<R>::new(body, limit);
-    let opened = Opened { serving: serving.clone(), implied, credentials, requests };
-    Ok(Responses::response(Seat::new(opened)))
+    let ends = times.and_then(|times| times.ends);
+    Ok(Opened { serving: serving.clone(), implied, credentials, requests, ends })
 }
 
 async fn fetch(
@@ -188,8 +178,9 @@ impl Serving {
         headers: &http::HeaderMap,
         extensions: &http::Extensions,
     ) -> Result<Credentials, Status> {
-        let ConnectionInfo { peer, certificates } = extensions.get().cloned().unwrap_or_default();
-        let credentials = Credentials { peer, certificates, bearer: bearer(headers) };
+        let Peer { address, certificates } =
+            extensions.get().map(|info: &ConnectionInfo| info.peer.clone()).unwrap_or_default();
+        let credentials = Credentials { peer: address, certificates, bearer: bearer(headers) };
         self.authenticator.screen(&credentials)?;
         Ok(credentials)
     }

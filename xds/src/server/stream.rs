@@ -12,11 +12,12 @@ use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tracing::info;
 
-use super::Shared;
 use super::alarm::Alarm;
 use super::closing::Listening;
-use super::frames::Requests;
+use super::phase::Begun;
+use super::requests::Requests;
 use super::service::Serving;
+use super::{Shared, spread};
 use crate::auth::Credentials;
 use crate::clients::Membership;
 use crate::names::TypeUrl;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Steps in a row before other tasks get their turn.
 const BURST: usize = 64;
 const SHUTDOWN: &str = "the server is shutting down";
-const AGED: &str = "the stream has reached its maximum age";
+const AGED: &str = "the connection has reached its maximum age";
 
 /// A stream before its first request.
 pub(super) struct Opened<R> {
@@ -37,6 +38,8 @@ pub(super) struct Opened<R> {
     pub(super) implied: Option<TypeUrl>,
     pub(super) credentials: Credentials,
     pub(super) requests: Requests<R>,
+    /// When its connection has reached its age.
+    pub(super) ends: Option<Instant>,
 }
 
 /// A stream that is being served.
@@ -56,8 +59,6 @@ pub(super) struct Stream<R: Request> {
     more: Option<Instant>,
     /// When there may be without any event, while there is not.
     due: Option<Instant>,
-    /// When the connection was given a message, until it can take the next.
-    sending: Option<Instant>,
     /// Since when a change is known that the client has not accepted entirely,
     /// and whether anything was sent because of it.
     converging: Option<(std::time::Instant, bool)>,
@@ -87,7 +88,7 @@ enum Event<R> {
 
 /// Reads the first request and opens the client's view; `None` if the client
 /// left before.
-pub(super) async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, Status> {
+pub(super) async fn begin<R: Request>(opened: Opened<R>) -> Begun<R> {
     let closing = opened.serving.closing.clone();
     tokio::select! {
         begun = join(opened) => begun,
@@ -95,8 +96,8 @@ pub(super) async fn begin<R: Request>(opened: Opened<R>) -> Result<Option<Box<St
     }
 }
 
-async fn join<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, Status> {
-    let Opened { serving, implied, credentials, mut requests } = opened;
+async fn join<R: Request>(opened: Opened<R>) -> Begun<R> {
+    let Opened { serving, implied, credentials, mut requests, ends } = opened;
     let (shared, peer) = (&serving.shared, credentials.peer);
     // Held for the life of the stream by forgetting it here and adding it back there.
     let permit =
@@ -127,9 +128,7 @@ async fn join<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, S
         salt,
         shared.sets.clone(),
     );
-    let ends = config
-        .max_stream_age
-        .map(|age| (Instant::now() + age.mul_f64(0.9 + 0.2 * spread(client.stream)), AGED));
+    let ends = ends.map(|ends| (ends, AGED));
     let mut stream = Box::new(Stream {
         shared: shared.clone(),
         implied,
@@ -142,7 +141,6 @@ async fn join<R: Request>(opened: Opened<R>) -> Result<Option<Box<Stream<R>>>, S
         closing: Some(serving.closing.listen()),
         more: None,
         due: None,
-        sending: None,
         converging: None,
         ends,
         joining: Some(turn),
@@ -158,7 +156,6 @@ impl<R: Request> Stream<R> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Status>>> {
-        self.sending = None;
         for _ in 0..BURST {
             match self.poll_step(context) {
                 Poll::Ready(Ok(Step::Again)) => {}
@@ -170,14 +167,6 @@ impl<R: Request> Stream<R> {
         }
         context.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Why it must end, although its connection takes nothing and does not poll it.
-    pub(super) fn overdue(&self, now: Instant, stall: Duration) -> Option<Status> {
-        if self.sending? + stall <= now {
-            return Some(Status::resource_exhausted("the client does not read its responses"));
-        }
-        self.ended(now)
     }
 
     /// Requests come first, so that what is asked together is answered together.
@@ -347,7 +336,7 @@ impl<R: Request> Stream<R> {
         let since = self.more.take();
         self.more = (response.is_some() && self.state.has_more()).then_some(at);
         let waited = since.map_or(Duration::ZERO, |since| at - since);
-        let message = response.map(|response| self.hand_over(response, at, waited));
+        let message = response.map(|response| self.hand_over(response, waited));
         if self.more.is_none() {
             self.membership.connected.rests(|type_url| self.state.pending(type_url));
             self.rest(now);
@@ -355,9 +344,8 @@ impl<R: Request> Stream<R> {
         message.map_or(Step::Again, Step::Send)
     }
 
-    fn hand_over(&mut self, response: Response, now: Instant, waited: Duration) -> Message {
+    fn hand_over(&mut self, response: Response, waited: Duration) -> Message {
         self.joining = None;
-        self.sending = Some(now);
         if let Some((_, sent)) = &mut self.converging {
             *sent = true;
         }
@@ -383,11 +371,4 @@ impl<R: Request> Drop for Stream<R> {
         self.shared.observer.disconnected(&self.client);
         info!(node = self.client.node.id, stream = self.client.stream, "client disconnected");
     }
-}
-
-/// A number in [0, 1) for a stream, spread evenly over the streams.
-fn spread(stream: u64) -> f64 {
-    let hash = xxhash_rust::xxh3::xxh3_64(&stream.to_le_bytes());
-    f64::from(u32::try_from(hash >> 32).expect("the upper half has 32 bits"))
-        / (f64::from(u32::MAX) + 1.0)
 }

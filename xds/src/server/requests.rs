@@ -1,4 +1,9 @@
-//! Requests, out of the body of an HTTP request.
+//! Requests in gRPC's framing, out of the body of an HTTP request.
+//!
+//! Written here since a gRPC library decodes messages through a buffer that belongs to
+//! the stream and stays as large as its largest message: a stream that once asked for
+//! a thousand names would keep that for its life. Whatever is allocated here dies with
+//! the request that it was for.
 
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -6,15 +11,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::Body as _;
-use tonic::body::Body;
+use http_body::Body;
 use tonic::{Code, Status};
 
-use super::PREFIX;
+use super::connection::{Incoming, PREFIX};
 
 /// The requests of one stream.
-pub(in crate::server) struct Requests<R> {
-    body: Body,
+pub(super) struct Requests<R, B = Incoming> {
+    body: B,
     /// The largest request that is taken, in bytes.
     limit: usize,
     /// What was read and belongs to the next request.
@@ -24,19 +28,23 @@ pub(in crate::server) struct Requests<R> {
     of: PhantomData<R>,
 }
 
-impl<R: prost::Message + Default> Requests<R> {
+impl<R, B> Requests<R, B>
+where
+    R: prost::Message + Default,
+    B: Body<Data = Bytes, Error = Status> + Unpin,
+{
     /// The requests in a body, each of at most `limit` bytes.
-    pub(in crate::server) fn new(body: Body, limit: usize) -> Self {
+    pub(super) fn new(body: B, limit: usize) -> Self {
         Self { body, limit, begun: BytesMut::new(), read: Bytes::new(), of: PhantomData }
     }
 
     /// The next request; `None` when the client asks for nothing more.
-    pub(in crate::server) async fn message(&mut self) -> Result<Option<R>, Status> {
+    pub(super) async fn message(&mut self) -> Result<Option<R>, Status> {
         poll_fn(|context| self.poll_message(context)).await
     }
 
     /// The same without a future.
-    pub(in crate::server) fn poll_message(
+    pub(super) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<R>, Status>> {

@@ -1,0 +1,167 @@
+//! What is sent on an HTTP/2 stream: messages as the parts that they are made of.
+
+use std::io::IoSlice;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::protocol::{Message, Place};
+
+/// Compressed (0 is not) and length, before each message of gRPC.
+pub(in crate::server) const PREFIX: usize = 5;
+
+/// Messages up to this size are sent as one piece. For larger ones it costs less to
+/// gather their parts than to copy them.
+const WHOLE: usize = 4 << 10;
+
+/// Some bytes to send.
+pub(super) enum Payload {
+    Bytes(Bytes),
+    Parts(Box<Parts>),
+}
+
+/// A message with its prefix, of which some may have been sent. The resources are
+/// shared with all other messages that have them until they are on the wire.
+pub(super) struct Parts {
+    prefix: Bytes,
+    message: Message,
+    place: Place,
+    /// Bytes of the message that are left.
+    left: usize,
+}
+
+impl Payload {
+    /// A message in gRPC's framing.
+    pub(super) fn of(message: Message) -> Payload {
+        let mut prefix = BytesMut::with_capacity(PREFIX);
+        prefix.put_u8(0);
+        prefix.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+        let left = message.len();
+        if left <= WHOLE {
+            let mut whole = BytesMut::with_capacity(PREFIX + left);
+            whole.extend_from_slice(&prefix);
+            message.write_to(&mut whole);
+            return Payload::Bytes(whole.freeze());
+        }
+        let place = message.begin();
+        Payload::Parts(Box::new(Parts { prefix: prefix.freeze(), message, place, left }))
+    }
+}
+
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        match self {
+            Payload::Bytes(bytes) => bytes.remaining(),
+            Payload::Parts(parts) => parts.prefix.len() + parts.left,
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Payload::Bytes(bytes) => bytes.chunk(),
+            Payload::Parts(parts) if parts.prefix.is_empty() => parts.message.at(parts.place),
+            Payload::Parts(parts) => &parts.prefix,
+        }
+    }
+
+    fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        match self {
+            Payload::Bytes(bytes) => bytes.chunks_vectored(into),
+            Payload::Parts(parts) => parts.chunks_vectored(into),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Payload::Bytes(bytes) => bytes.advance(count),
+            Payload::Parts(parts) => parts.advance(count),
+        }
+    }
+}
+
+impl Parts {
+    fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let prefix = (!self.prefix.is_empty()).then_some(&*self.prefix);
+        let chunks = prefix.into_iter().chain(self.message.from(self.place));
+        let slots = into.iter_mut().zip(chunks);
+        slots.map(|(slot, chunk)| *slot = IoSlice::new(chunk)).count()
+    }
+
+    fn advance(&mut self, count: usize) {
+        let of_prefix = count.min(self.prefix.len());
+        self.prefix.advance(of_prefix);
+        let count = count - of_prefix;
+        assert!(count <= self.left, "no more is sent than there is");
+        self.left -= count;
+        self.place = self.message.after(self.place, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mainstem_proto::Encoded;
+    use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+    use pretty_assertions::assert_eq;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::names::TypeUrl;
+    use crate::resource::Resource;
+    use crate::version::Version;
+
+    /// A message with resources whose bodies have these parts.
+    fn message(bodies: &[Vec<usize>]) -> Message {
+        let mut message = Message::default();
+        for (n, parts) in bodies.iter().enumerate() {
+            let parts = parts.iter().map(|len| Bytes::from(vec![n as u8; *len]));
+            let body = Encoded::of_parts(parts);
+            let resource =
+                Resource::with_version(&TypeUrl::CLUSTER, n.to_string(), Version(0), body);
+            message.push(Arc::new(resource));
+        }
+        message.write(|out| out.extend_from_slice(b"\x2a\x03end"));
+        message
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_arrives_whole_however_it_is_cut(
+            bodies in prop::collection::vec(prop::collection::vec(0usize..3000, 0..4), 0..6),
+            cuts in prop::collection::vec(1usize..5000, 1..50),
+        ) {
+            let expected = message(&bodies).to_bytes();
+            let mut payload = Payload::of(message(&bodies));
+            prop_assert_eq!(payload.remaining(), PREFIX + expected.len());
+            let (mut sent, mut cuts) = (Vec::new(), cuts.into_iter().cycle());
+            while payload.has_remaining() {
+                let most = cuts.next().unwrap();
+                let mut slots = [IoSlice::new(&[]); 3];
+                let used = payload.chunks_vectored(&mut slots);
+                let gathered: Vec<u8> = slots[..used].iter().flat_map(|slot| slot.iter().copied()).collect();
+                prop_assert!(gathered.starts_with(payload.chunk()) && !payload.chunk().is_empty());
+                let some = most.min(gathered.len());
+                sent.extend_from_slice(&gathered[..some]);
+                payload.advance(some);
+            }
+            prop_assert_eq!(&sent[1..PREFIX], &u32::try_from(expected.len()).unwrap().to_be_bytes());
+            prop_assert_eq!(&sent[PREFIX..], &expected);
+        }
+    }
+
+    #[test]
+    fn an_empty_message_is_a_prefix() {
+        let mut payload = Payload::of(Message::default());
+        assert_eq!(payload.copy_to_bytes(payload.remaining()), &[0; PREFIX][..]);
+    }
+
+    #[test]
+    fn a_large_message_is_what_it_was_made_of() {
+        let mut payload = Payload::of(message(&[vec![5_000, 5_000], vec![1]]));
+        let all = payload.copy_to_bytes(payload.remaining());
+        let decoded = DeltaDiscoveryResponse::decode(&all[PREFIX..]).unwrap();
+        let lengths = decoded.resources.into_iter().map(|one| one.resource.unwrap().value.len());
+        assert_eq!(lengths.collect::<Vec<_>>(), [10_000, 1]);
+    }
+}
