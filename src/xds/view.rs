@@ -290,6 +290,11 @@ impl ResourceView for View {
         found.map_or_else(|| self.absent(name), |found| Lookup::Found(sendable(found)))
     }
 
+    fn has(&self, type_url: &TypeUrl, name: &str) -> bool {
+        let told = self.shelf(type_url).zip(self.told());
+        told.is_some_and(|(shelf, moment)| shelf.get(moment, name).is_some())
+    }
+
     fn list(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Arc<Resource>> + '_> {
         match (self.shelf(type_url), self.told()) {
             (Some(shelf), Some(moment)) => Box::new(shelf.list(moment).map(sendable)),

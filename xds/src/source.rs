@@ -51,6 +51,12 @@ pub trait ResourceView: Send + 'static {
     /// Reads one resource by its name or an alias.
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup;
 
+    /// Whether there is a resource of this name now. Asking is no sign that the client
+    /// wants it.
+    fn has(&self, type_url: &TypeUrl, name: &str) -> bool {
+        matches!(self.get(type_url, name), Lookup::Found(_))
+    }
+
     /// What a name without a resource of its own stands for: clients without delta that
     /// ask for it are sent all of these.
     fn parts(&self, type_url: &TypeUrl, name: &str) -> Vec<Arc<Resource>> {

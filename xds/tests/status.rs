@@ -174,7 +174,8 @@ type Loads = Stream<LoadStatsRequest, LoadStatsResponse>;
 async fn rule_29_the_server_says_first_what_it_wants_reported() {
     let config =
         ServerConfig { load_reports: Some(Duration::from_millis(1500)), ..ServerConfig::default() };
-    let (server, guard, address) = start(&source(), config, Anonymous).await;
+    let source = source();
+    let (server, guard, address) = start(&source, config, Anonymous).await;
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut client = LoadReportingServiceClient::new(channel.connect().await.unwrap());
     let node = |features: &[&str]| {
@@ -213,6 +214,10 @@ async fn rule_29_the_server_says_first_what_it_wants_reported() {
     })
     .await;
 
+    source.set(Resource::new(&TypeUrl::CLUSTER, "new", "1".to_owned()));
+    let wanted = responses.message().await.unwrap().unwrap();
+    assert_eq!(wanted.clusters, ["bad", "good", "new"]);
+
     let features = ["envoy.lrs.supports_send_all_clusters"];
     let all: Loads = {
         let (requests, receiver) = tokio::sync::mpsc::unbounded_channel();
@@ -227,4 +232,30 @@ async fn rule_29_the_server_says_first_what_it_wants_reported() {
 
     drop(guard);
     assert_eq!(all.end().await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn streams_of_reports_count_among_all_streams() {
+    let config = ServerConfig {
+        load_reports: Some(Duration::from_secs(1)),
+        max_streams: 1,
+        ..ServerConfig::default()
+    };
+    let (_server, _guard, address) = start(&source(), config, Anonymous).await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let client = LoadReportingServiceClient::new(channel.connect().await.unwrap());
+    let open = || {
+        let (mut client, (requests, receiver)) =
+            (client.clone(), tokio::sync::mpsc::unbounded_channel());
+        requests.send(LoadStatsRequest::default()).unwrap();
+        let receiver = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+        async move { client.stream_load_stats(receiver).await.map(|answer| (requests, answer)) }
+    };
+    let first = open().await.unwrap();
+    assert_eq!(open().await.unwrap_err().code(), Code::Unavailable);
+    drop(first);
+    eventually("there is room again", TIMEOUT, async || {
+        open().await.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
 }
