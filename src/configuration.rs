@@ -103,6 +103,9 @@ impl Followers {
         if config.control != before.control {
             warn!("control takes effect after a restart");
         }
+        if !config.xds.serves_alike(&before.xds) {
+            warn!("changed bounds and times of xds take effect after a restart");
+        }
         // The aggregate first: what a new registry brings is then wanted already.
         let config = Arc::new(config);
         self.merging.configure(config.clone());

@@ -2,11 +2,13 @@
 
 mod auth;
 mod gauges;
+mod loads;
 mod pushes;
 mod total;
 
 use std::fmt;
 
+use mainstem_xds::Loads;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -24,12 +26,13 @@ impl Metrics {
     /// The media type of what [`encode`](Self::encode) writes.
     pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// The metrics of what `app` reads, of what happened on streams, and of who was
-    /// let in.
-    pub fn new(app: App, pushes: &Pushes, auth: &AuthMetrics) -> Self {
+    /// The metrics of what `app` reads, of what happened on streams, of who was let in,
+    /// and of what clients report to have sent where.
+    pub fn new(app: App, pushes: &Pushes, auth: &AuthMetrics, loads: Loads) -> Self {
         let mut registry = Registry::default();
         pushes.register(&mut registry);
         auth.register(&mut registry);
+        registry.register_collector(Box::new(loads::LoadMetrics(loads)));
         registry.register_collector(Box::new(gauges::Gauges::new(app)));
         Self { registry }
     }

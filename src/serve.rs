@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use mainstem_translate::Settings;
-use mainstem_xds::{Clients, Server, ServerConfig};
+use mainstem_xds::{Clients, Server};
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -80,11 +80,12 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     let spans = Spans::from_environment()?;
     source.trace(spans.clone());
     let server = Server::observed(
-        ServerConfig::default(),
+        config.xds.server(),
         Arc::new(source.clone()),
         clients.clone(),
         Arc::new((pushes.clone(), spans.clone())),
     );
+    let loads = server.loads().clone();
     let auth = AuthMetrics::default();
     let gate = Gate::new(&config, source.clone(), auth.clone());
     listeners.observe(auth.clone());
@@ -105,7 +106,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
         registrations: followers.stores.clone(),
         policies: followers.merging.judged(),
     };
-    let router = admin::router(app.clone(), Metrics::new(app, &pushes, &auth));
+    let router = admin::router(app.clone(), Metrics::new(app, &pushes, &auth, loads));
     tasks.spawn("admin", admin::serve(admin, router, shutdown.clone()));
     tasks.spawn("configuration", followers.follow(shutdown.clone()));
 

@@ -230,6 +230,26 @@ colour: red
     "m.yaml:3:59: registry consul/b-x is there twice (first in line 3)",
     "give one of them another `cluster`"
 )]
+#[case(
+    "cluster: a\nxds: { maxConnectionAge: 10ms }",
+    "m.yaml:2:26: `xds.maxConnectionAge` is 0.01s: clients would do nothing but connect",
+    "make it 1s at least, or 0s for no end"
+)]
+#[case(
+    "cluster: a\nxds: { keepalive: { interval: 0s } }",
+    "m.yaml:2:31: `xds.keepalive.interval` is 0s",
+    "make it 1s at least"
+)]
+#[case(
+    "cluster: a\nxds: { maxStreams: 0 }",
+    "m.yaml:2:20: `xds.maxStreams` is 0: no client could be served",
+    "make it 1 at least"
+)]
+#[case(
+    "cluster: a\nxds: { limits: { requestBytes: 4096, nodeBytes: 8192 } }",
+    "m.yaml:2:49: `xds.limits.nodeBytes` is 8192, more than the 4096 of a request",
+    "raise `xds.limits.requestBytes`"
+)]
 #[case("cluster: a\npolicies: { name: p }", "m.yaml:2:11: a mapping where a list", "- name")]
 #[case(
     "cluster: a\npolicies: [{ name: p, hosts: [a.*.b] }]",

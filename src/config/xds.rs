@@ -1,16 +1,19 @@
 //! Where proxies are served, and who is let in.
 
-use std::borrow::Cow;
+mod serving;
+mod socket;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use mainstem_auth::{KeySource, Principal, is_safe_key_url};
 use mainstem_model::{ClusterId, TimeSpan};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::Url;
+
+pub use serving::{KeepaliveConfig, LimitsConfig, LoadReportsConfig};
+pub use socket::{SocketMode, UnixSocketConfig};
 
 use super::addresses::ListenAddress;
 use super::decode::decode;
@@ -37,6 +40,29 @@ pub struct XdsConfig {
     pub tls: Option<TlsConfig>,
     /// Who is let in at `tls`.
     pub authentication: AuthenticationConfig,
+    /// How this replica names itself to clients. Default: `mainstem/VERSION HOST`.
+    /// Takes effect after a restart, as all that follows.
+    pub identifier: Option<String>,
+    /// After this time, give or take a tenth, a connection takes no new streams and its
+    /// client turns to whichever replica it finds; `0s` is never. Default: `30m`.
+    pub max_connection_age: TimeSpan,
+    /// How long the streams of such a connection may go on. Default: `10s`.
+    pub max_connection_age_grace: TimeSpan,
+    /// How it is found out that a client is gone.
+    pub keepalive: KeepaliveConfig,
+    /// How long a client may leave a response unread before its stream is ended.
+    /// Default: `60s`.
+    pub stall: TimeSpan,
+    /// Time over which streams are ended at shutdown. Default: `1s`.
+    pub drain: TimeSpan,
+    /// Streams at a time, over all clients. Default: 100000.
+    pub max_streams: u32,
+    /// Streams at a time of one connection. Default: 100.
+    pub max_streams_per_connection: u32,
+    /// What one stream may cost.
+    pub limits: LimitsConfig,
+    /// What clients report of what they sent where (LRS).
+    pub load_reports: LoadReportsConfig,
 }
 
 impl Default for XdsConfig {
@@ -48,73 +74,17 @@ impl Default for XdsConfig {
             unix_socket: None,
             tls: None,
             authentication: AuthenticationConfig::default(),
+            identifier: None,
+            max_connection_age: TimeSpan::from_secs(30 * 60),
+            max_connection_age_grace: TimeSpan::from_secs(10),
+            keepalive: KeepaliveConfig::default(),
+            stall: TimeSpan::from_secs(60),
+            drain: TimeSpan::from_secs(1),
+            max_streams: 100_000,
+            max_streams_per_connection: 100,
+            limits: LimitsConfig::default(),
+            load_reports: LoadReportsConfig::default(),
         }
-    }
-}
-
-/// A Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UnixSocketConfig {
-    /// Where it is. A file that an earlier process left is replaced.
-    pub path: PathBuf,
-    /// Who may connect, as the mode of a file: writing is connecting. Default: `"0600"`.
-    #[serde(default)]
-    pub mode: SocketMode,
-}
-
-/// The mode of a socket's file, written in octal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketMode(pub u32);
-
-impl Default for SocketMode {
-    fn default() -> Self {
-        Self(0o600)
-    }
-}
-
-/// A text that is no mode of a file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the mode of a file: write it in octal and quotes, such as \"0660\"")]
-pub struct SocketModeError(String);
-
-impl FromStr for SocketMode {
-    type Err = SocketModeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match u32::from_str_radix(text, 8) {
-            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
-            _ => Err(SocketModeError(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for SocketMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04o}", self.0)
-    }
-}
-
-impl Serialize for SocketMode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SocketMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for SocketMode {
-    fn schema_name() -> Cow<'static, str> {
-        "SocketMode".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^0?[0-7]{1,3}$"})
     }
 }
 
@@ -338,6 +308,7 @@ fn check(config: &XdsConfig, node: &Node, problems: &mut Vec<Problem>) {
         let advice = "add `xds.tls.clientCa`, the authorities of client certificates";
         wrong("tls.requireClientCertificate", message, advice);
     }
+    serving::check(config, &mut wrong);
     let authentication = &config.authentication;
     for id in &authentication.operators {
         if let Err(error) = Principal::from_spiffe(id) {
