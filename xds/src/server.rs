@@ -14,6 +14,7 @@ mod listener;
 mod lrs;
 mod method;
 mod phase;
+mod poll;
 mod requests;
 mod rest;
 mod service;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::config::ServerConfig;
 use self::connection::Times;
 pub use self::listener::{Listener, Tls, TlsError, TlsMaterial};
+use self::poll::Polls;
 use self::service::Serving;
 use crate::auth::{Anonymous, Authenticator};
 use crate::clients::Clients;
@@ -57,6 +59,7 @@ struct Shared {
     loads: Loads,
     sets: Arc<FullSets>,
     connections: Arc<Semaphore>,
+    polls: Polls,
     streams: Semaphore,
     joining: Arc<Semaphore>,
     next_connection: AtomicU64,
@@ -104,6 +107,7 @@ impl Server {
             loads: Loads::default(),
             sets: Arc::default(),
             connections,
+            polls: Polls::default(),
             streams,
             joining,
             next_connection: AtomicU64::new(1),

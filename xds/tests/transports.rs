@@ -17,9 +17,10 @@ use mainstem_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use mainstem_test_support::{Ca, HttpClient, Identity as Pem, Scratch};
+use mainstem_xds::protocol::Rejection;
 use mainstem_xds::{
-    Anonymous, Authenticator, Credentials, Denied, Identity, Listener, Resource, Server,
-    ServerConfig, StaticSource, Tls, TlsMaterial, TypeUrl,
+    Anonymous, Authenticator, Client, Credentials, Denied, Identity, Listener, PushObserver,
+    Resource, RoundTrip, Server, ServerConfig, StaticSource, Tls, TlsMaterial, TypeUrl,
 };
 use pretty_assertions::assert_eq;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -304,6 +305,73 @@ async fn rule_28_a_poll_is_answered_in_json_or_protobuf_and_by_304_when_nothing_
     assert_eq!(status, 200);
     assert_eq!(DiscoveryResponse::decode(body.as_slice()).unwrap().resources, []);
     assert_eq!(self::post(&client, ("content-type", "text/plain"), "").await.0, 415);
+}
+
+/// Hears refusals: type and message.
+#[derive(Default)]
+struct Refusals(std::sync::Mutex<Vec<(TypeUrl, String)>>);
+
+impl PushObserver for Refusals {
+    fn rejected(&self, _: &Client, of: &TypeUrl, _: RoundTrip, rejection: &Rejection) {
+        self.0.lock().unwrap().push((of.clone(), rejection.message.clone()));
+    }
+}
+
+#[tokio::test]
+async fn what_a_poll_refuses_is_counted_once_and_not_sent_again_until_it_changes() {
+    let source = StaticSource::new();
+    let cluster =
+        |alt: &str| Cluster { name: "a".into(), alt_stat_name: alt.into(), ..Default::default() };
+    source.set(Resource::of("a", &cluster("good")));
+    let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let client = HttpClient::new(&format!("http://{}", listener.address().unwrap()));
+    let heard = Arc::new(Refusals::default());
+    let clients = mainstem_xds::Clients::default();
+    let server =
+        Server::observed(ServerConfig::default(), Arc::new(source.clone()), clients, heard.clone());
+    let _server = start(server, listener, Anonymous);
+    let poll = async |more: &str| {
+        let body = format!(r#"{{"node":{{"id":"n"}}{more}}}"#);
+        let (status, body) = post(&client, ("content-type", "application/json"), &body).await;
+        let json = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+        let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+        (status, text("version_info"), text("nonce"))
+    };
+
+    let (_, held, _) = poll("").await;
+    source.set(Resource::of("a", &cluster("bad")));
+    let held = format!(r#","version_info":"{held}""#);
+    let (status, _, nonce) = poll(&held).await;
+    assert_eq!(status, 200);
+    let error = r#""error_detail":{"code":13,"message":"a is bad"}"#;
+    let refusing = format!(r#"{held},"response_nonce":"{nonce}",{error}"#);
+    for more in [&refusing, &refusing, &held] {
+        assert_eq!(poll(more).await.0, 304, "{more}");
+    }
+    let refusal = (TypeUrl::CLUSTER, "a is bad".to_owned());
+    assert_eq!(*heard.0.lock().unwrap(), [refusal]);
+    // Who begins anew is given it anew, and what changed is given to everybody.
+    assert_eq!(poll("").await.0, 200);
+    source.set(Resource::of("a", &cluster("better")));
+    assert_eq!(poll(&refusing).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_poll_for_a_collection_is_answered_with_its_members() {
+    let source = StaticSource::new();
+    for name in ["xdstp://a/t/web/1", "xdstp://a/t/web/2", "xdstp://a/t/db/1"] {
+        source.set(Resource::of(name, &Cluster { name: name.into(), ..Default::default() }));
+    }
+    let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let client = HttpClient::new(&format!("http://{}", listener.address().unwrap()));
+    let _server =
+        start(Server::new(ServerConfig::default(), Arc::new(source)), listener, Anonymous);
+    let asked = r#"{"resource_names":["xdstp://a/t/web/*"]}"#;
+    let (_, body) = post(&client, ("content-type", "application/json"), asked).await;
+    let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let names: Vec<_> =
+        json["resources"].as_array().unwrap().iter().map(|of| of["name"].clone()).collect();
+    assert_eq!(names, ["xdstp://a/t/web/1", "xdstp://a/t/web/2"]);
 }
 
 /// Polls for clusters; status and body of the answer.

@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use mainstem_proto::envoy::service::discovery::v3::DiscoveryRequest;
+use mainstem_proto::google::rpc::Status;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::refusal;
 use super::wire::{Envelope, Message};
-use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, normalized};
+use super::{Nonce, Rejection, Response};
+use crate::names::{
+    Name, NameSet, Subscription, TypeUrl, WILDCARD, collection, is_collection, normalized,
+};
 use crate::resource::Resource;
 use crate::source::{Lookup, ResourceFailure, ResourceView};
 use crate::version::SetVersion;
@@ -32,7 +38,7 @@ fn asked(request: &DiscoveryRequest) -> Subscription {
     Subscription::new(false, names.iter().map(|name| Name::from(normalized(name))).collect())
 }
 
-/// All that a request asks for. Its nonce and its version do not matter here.
+/// All that a request asks for. What it says of an earlier answer does not matter here.
 pub(crate) fn fetch(
     view: &mut dyn ResourceView,
     type_url: &TypeUrl,
@@ -56,7 +62,13 @@ pub(crate) fn fetch(
     for name in asked.iter() {
         match view.get(type_url, name) {
             Lookup::Found(resource) => fetched.resources.push(resource),
-            Lookup::Absent => {}
+            Lookup::Absent if is_collection(name) => {
+                let is_member = |resource: &Arc<Resource>| {
+                    collection(resource.name()).is_some_and(|of| of == **name)
+                };
+                fetched.resources.extend(view.list(type_url).filter(is_member));
+            }
+            Lookup::Absent => fetched.resources.extend(view.parts(type_url, name)),
             Lookup::Loading => return Err(NotLoaded(name.to_string())),
             Lookup::Failed(failure) => fetched.errors.push((name.clone(), failure)),
         }
@@ -71,18 +83,38 @@ pub(crate) fn fetch(
 }
 
 impl Fetched {
+    /// The nonce of this answer: equal content has an equal one, since nothing is kept
+    /// of an answer until the client says what it makes of it.
+    pub(crate) fn nonce(&self) -> Nonce {
+        Nonce::new(0, xxh3_64(self.version.to_string().as_bytes()))
+    }
+
+    /// Whether a request answers this.
+    pub(crate) fn is_answered_by(&self, request: &DiscoveryRequest) -> bool {
+        self.nonce().matches(&request.response_nonce)
+    }
+
+    /// What a client says that refuses this.
+    pub(crate) fn rejection(&self, error: &Status) -> Rejection {
+        let names = self.resources.iter().map(|resource| resource.name().clone()).collect();
+        Rejection::of(error, |message| refusal::judge(names, message).culprits)
+    }
+
     /// A `DiscoveryResponse`.
-    pub(crate) fn message(&self, type_url: &TypeUrl, identifier: &str) -> Message {
+    pub(crate) fn response(&self, type_url: &TypeUrl, identifier: &str) -> Response {
+        let nonce = self.nonce();
         let mut message = Message::sotw();
         self.resources.iter().cloned().for_each(|resource| message.push(resource));
         let envelope = Envelope {
             type_url,
+            nonce: Some(nonce),
             version: Some(self.version.to_string()),
             errors: &self.errors,
             identifier: Some(identifier).filter(|name| !name.is_empty()),
             ..Envelope::default()
         };
         message.write(|out| envelope.sotw(out));
-        message
+        let resources = self.resources.len();
+        Response { type_url: type_url.clone(), nonce, message, resources, removed: 0 }
     }
 }

@@ -1,4 +1,5 @@
-//! REST polling: a request in, everything out, or 304 when that is unchanged.
+//! REST polling: a request in, everything out, or 304 when that is unchanged, or
+//! was refused as it is.
 //!
 //! Bodies are JSON as protobuf specifies it, or protobuf itself by their
 //! content type.
@@ -13,7 +14,8 @@ use prost::{Message as _, Name};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::service::{Serving, fetch_for};
+use super::poll;
+use super::service::Serving;
 use crate::names::TypeUrl;
 
 const JSON: &str = "application/json";
@@ -55,13 +57,13 @@ async fn poll(
     let Ok(body) = Limited::new(body, limit).collect().await else {
         return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "reading the request"));
     };
-    let mut request = format.read(&body.to_bytes())?;
-    let held = std::mem::take(&mut request.version_info);
-    let (fetched, message) = fetch_for(serving, &type_url, request, &credentials).await?;
-    if !held.is_empty() && held == fetched.version.to_string() {
+    let request = format.read(&body.to_bytes())?;
+    let held = request.version_info.clone();
+    let polled = poll::poll(serving, &type_url, request, &credentials).await?;
+    if polled.refused || polled.is(&held) {
         return Ok(response(StatusCode::NOT_MODIFIED, answer_format.content_type(), Bytes::new()));
     }
-    let body = answer_format.write(message.to_bytes())?;
+    let body = answer_format.write(polled.send(serving).to_bytes())?;
     Ok(response(StatusCode::OK, answer_format.content_type(), body))
 }
 

@@ -23,13 +23,14 @@ use super::csds::ClientStatusService;
 use super::lrs::LoadService;
 use super::method::{Method, method};
 use super::phase::Phased;
+use super::poll::poll;
 use super::requests::Requests;
 use super::stream::Opened;
 use super::{Shared, rest};
 use crate::auth::{Authenticator, Credentials, Identity};
 use crate::clients::Protocol;
 use crate::names::TypeUrl;
-use crate::protocol::{self, Fetched, Message, ProtocolError};
+use crate::protocol::{self, Message};
 use crate::source::Client;
 
 const STATUS_SERVICE: &str = "/envoy.service.status.v3.ClientStatusDiscoveryService/";
@@ -143,32 +144,13 @@ impl UnaryService<DiscoveryRequest> for Fetch {
         Box::pin(async move {
             let (headers, extensions, request) = request.into_parts();
             let credentials = serving.screen(headers.as_ref(), &extensions)?;
-            let (_, message) = fetch_for(&serving, &type_url, request, &credentials).await?;
-            Ok(Response::new(message))
+            let polled = poll(&serving, &type_url, request, &credentials).await?;
+            if polled.refused {
+                return Err(Status::aborted("what was refused has not changed"));
+            }
+            Ok(Response::new(polled.send(&serving)))
         })
     }
-}
-
-/// What a request without a stream asks for.
-pub(super) async fn fetch_for(
-    serving: &Serving,
-    type_url: &TypeUrl,
-    mut request: DiscoveryRequest,
-    credentials: &Credentials,
-) -> Result<(Fetched, Message), Status> {
-    if !request.type_url.is_empty() && request.type_url != **type_url {
-        return Err(ProtocolError::OtherType(request.type_url).into());
-    }
-    let shared = &serving.shared;
-    let node = request.node.take().unwrap_or_default();
-    shared.config.limits.check_node(&node)?;
-    let client = Arc::new(serving.client(credentials, node).await?);
-    let mut view = shared.source.connect(&client)?;
-    view.advance();
-    let fetched = protocol::fetch(&mut *view, type_url, &request);
-    let fetched = fetched.map_err(|error| Status::unavailable(error.to_string()))?;
-    let message = fetched.message(type_url, &shared.config.identifier);
-    Ok((fetched, message))
 }
 
 impl Serving {
