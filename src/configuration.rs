@@ -112,6 +112,7 @@ impl Followers {
         self.plan.send_replace(plan(&config, &self.stores));
         if let Some(source) = &self.source {
             source.set_cluster(config.cluster.clone());
+            source.set_authorities(config.xds.authorities.iter().cloned());
         }
         self.current.send_modify(|current| {
             current.config = config;

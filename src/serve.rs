@@ -72,6 +72,7 @@ pub async fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(directory) = &config.state.directory {
         source.keep_tracks(directory);
     }
+    source.set_authorities(config.xds.authorities.iter().cloned());
     followers.source = Some(source.clone());
     tasks.spawn("scopes", source.clone().follow(shutdown.clone()));
     let (clients, pushes) = (Clients::default(), Pushes::default());

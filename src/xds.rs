@@ -17,6 +17,7 @@
 
 mod debug;
 mod demand;
+mod federated;
 mod node;
 mod shelf;
 mod tracks;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use debug::DebugView;
 pub use debug::is_debug;
 use demand::Demand;
+use federated::Authorities;
 pub use node::proxy;
 use tracks::Tracks;
 use view::View;
@@ -69,6 +71,8 @@ struct Shared {
     ready: AtomicBool,
     /// The cluster of proxies that name none.
     cluster: RwLock<ClusterId>,
+    /// Whose federated names mean what is here.
+    authorities: RwLock<Authorities>,
     set_versions: SetVersions,
     demand: Demand,
     /// How each connected stream is woken, by the number of its attachment.
@@ -146,6 +150,7 @@ impl Source {
             readiness: published.readiness.clone(),
             ready: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
+            authorities: RwLock::default(),
             set_versions: SetVersions::default(),
             demand: Demand::default(),
             wakes: Mutex::default(),
@@ -241,6 +246,13 @@ impl Source {
     /// Proxies that name no cluster belong to this one from now on.
     pub fn set_cluster(&self, cluster: ClusterId) {
         *self.shared.cluster.write() = cluster;
+    }
+
+    /// Names of these authorities mean what is here, for streams that open from now on.
+    pub fn set_authorities(&self, authorities: impl IntoIterator<Item = String>) {
+        *self.shared.authorities.write() = Arc::new(authorities.into_iter().collect());
+        // A version may be that of names which mean something else now.
+        self.shared.set_versions.known.lock().clear();
     }
 
     /// Since when the track is held here that a proxy is on, if it is on one.

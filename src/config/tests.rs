@@ -231,6 +231,11 @@ colour: red
     "give one of them another `cluster`"
 )]
 #[case(
+    "cluster: a\nxds: { authorities: [a/b] }",
+    "m.yaml:2:22: \"a/b\" cannot be an authority in a name",
+    "write what stands between"
+)]
+#[case(
     "cluster: a\nxds: { maxConnectionAge: 10ms }",
     "m.yaml:2:26: `xds.maxConnectionAge` is 0.01s: clients would do nothing but connect",
     "make it 1s at least, or 0s for no end"

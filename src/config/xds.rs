@@ -40,6 +40,9 @@ pub struct XdsConfig {
     pub tls: Option<TlsConfig>,
     /// Who is let in at `tls`.
     pub authentication: AuthenticationConfig,
+    /// Authorities of federated names: gRPC clients find what is here as
+    /// `xdstp://AUTHORITY/…`, too. Default: none.
+    pub authorities: Vec<String>,
     /// How this replica names itself to clients. Default: `mainstem/VERSION HOST`.
     /// Takes effect after a restart, as all that follows.
     pub identifier: Option<String>,
@@ -74,6 +77,7 @@ impl Default for XdsConfig {
             unix_socket: None,
             tls: None,
             authentication: AuthenticationConfig::default(),
+            authorities: Vec::new(),
             identifier: None,
             max_connection_age: TimeSpan::from_secs(30 * 60),
             max_connection_age_grace: TimeSpan::from_secs(10),
@@ -309,6 +313,14 @@ fn check(config: &XdsConfig, node: &Node, problems: &mut Vec<Problem>) {
         wrong("tls.requireClientCertificate", message, advice);
     }
     serving::check(config, &mut wrong);
+    for (index, authority) in config.authorities.iter().enumerate() {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:@".contains(c);
+        if authority.is_empty() || !authority.chars().all(allowed) {
+            let message = format!("{authority:?} cannot be an authority in a name");
+            let advice = "write what stands between `xdstp://` and the next `/`";
+            wrong(&format!("authorities.{index}"), message, advice);
+        }
+    }
     let authentication = &config.authentication;
     for id in &authentication.operators {
         if let Err(error) = Principal::from_spiffe(id) {

@@ -22,6 +22,8 @@ use mainstem_xds::Subscription;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+use super::federated::Federated;
+
 /// How long something is needed after the last client that wanted it.
 const LINGER: Duration = Duration::from_secs(600);
 
@@ -77,9 +79,10 @@ impl Wanted {
 }
 
 /// The host name within a resource's name: `outbound|80||HOST`, `HOST:80`, `NS/HOST`, or
-/// an `xdstp:` name that ends so.
+/// an `xdstp:` name of one of these.
 pub(super) fn host_of(name: &str) -> Option<Hostname> {
-    let name = name.split('?').next().unwrap_or_default();
+    let federated = Federated::parse(name);
+    let name = federated.as_ref().map_or(name, |federated| &federated.plain);
     let last = name.rsplit(['|', '/']).next().unwrap_or_default();
     let host = match last.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -306,6 +309,7 @@ mod tests {
     #[case("a.com:80", Some("a.com"))]
     #[case("80/a.com:80", Some("a.com"))]
     #[case("xdstp://auth/type/a.com:80?x=y", Some("a.com"))]
+    #[case("xdstp://auth/type/outbound%7C80%7C%7Ca.com", Some("a.com"))]
     #[case("a.com", Some("a.com"))]
     #[case("80", None)]
     #[case("", None)]

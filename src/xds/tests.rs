@@ -8,8 +8,12 @@ use mainstem_model::{
     Service, ServiceKey, Sourced, TargetPort, Value,
 };
 use mainstem_proto::envoy::config::core::v3::Node;
+use mainstem_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use mainstem_proto::envoy::config::route::v3::{
+    RouteConfiguration, route::Action, route_action::ClusterSpecifier,
+};
 use mainstem_registry::{UpdateSender, Updates};
-use mainstem_xds::{Identity, Lookup, NameSet, Subscription, TypeUrl};
+use mainstem_xds::{Identity, Lookup, Name, NameSet, Subscription, TypeUrl};
 use tokio::sync::watch;
 
 use super::*;
@@ -297,4 +301,61 @@ async fn a_part_of_a_service_is_not_told_for_the_whole_while_there_is_patience()
     assert_eq!(next(&mut view).await, [eds(CLUSTER)]);
     assert_eq!(began.elapsed().as_secs(), 30);
     assert!(view.get(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, CLUSTER).found().is_some());
+}
+
+/// The resource of a name, which it has to have itself.
+fn found(view: &dyn ResourceView, type_url: &TypeUrl, name: &str) -> Arc<mainstem_xds::Resource> {
+    let lookup = view.get(type_url, name);
+    let found = lookup.clone().found().unwrap_or_else(|| panic!("{name}: {lookup:?}"));
+    assert_eq!(**found.name(), *name);
+    found
+}
+
+/// The cluster of the first route.
+fn cluster_of(routes: &mainstem_xds::Resource) -> String {
+    let routes: RouteConfiguration = routes.any().unpack().unwrap();
+    let Some(Action::Route(action)) = &routes.virtual_hosts[0].routes[0].action else { panic!() };
+    let Some(ClusterSpecifier::Cluster(name)) = &action.cluster_specifier else { panic!() };
+    name.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_client_follows_federated_names_from_listener_to_endpoints() {
+    let world = World::start();
+    world.source.set_authorities(["mesh".to_owned()]);
+    let (a, b) = (world.registry("a"), world.registry("b"));
+    a.replace(vec![service("a"), endpoints("a", &["10.0.0.1"])], Vec::new());
+    b.replace(Vec::new(), Vec::new());
+    let mut view = world.connect_as("gRPC C-core");
+    let assignment = "xdstp://mesh/envoy.config.endpoint.v3.ClusterLoadAssignment/\
+                      outbound%7C80%7C%7Cdb.shop.svc.cluster.local";
+    let subscription = Subscription::new(false, [Name::from(assignment)].into_iter().collect());
+    world.source.shared.readiness.clone().ready().await;
+    view.advance();
+    if !view.complete(&TypeUrl::CLUSTER) {
+        next(&mut view).await;
+    }
+    view.subscribed(&TypeUrl::CLUSTER_LOAD_ASSIGNMENT, &subscription);
+
+    let listener =
+        "xdstp://mesh/envoy.config.listener.v3.Listener/db.shop.svc.cluster.local:80?env=eu";
+    let routes = found(&*view, &TypeUrl::LISTENER, listener).referred()[0].clone();
+    let cluster = cluster_of(&found(&*view, &TypeUrl::ROUTE_CONFIGURATION, &routes));
+    let cluster = found(&*view, &TypeUrl::CLUSTER, &cluster);
+    assert_eq!(cluster.referred(), [Name::from(assignment)]);
+    let type_url = TypeUrl::CLUSTER_LOAD_ASSIGNMENT;
+    let told: ClusterLoadAssignment = found(&*view, &type_url, assignment).any().unpack().unwrap();
+    assert_eq!((&*told.cluster_name, told.endpoints.len()), (assignment, 1));
+    let set =
+        |name: &str| view.set_version(&type_url, Some(&[Name::from(name)].into_iter().collect()));
+    assert_ne!(set(assignment), set(CLUSTER));
+
+    a.put(endpoints("a", &["10.0.0.2"]));
+    assert_eq!(next(&mut view).await, [eds(CLUSTER), eds(assignment)]);
+
+    let foreign = "xdstp://other/envoy.config.listener.v3.Listener/db.shop.svc.cluster.local:80";
+    assert!(matches!(view.get(&TypeUrl::LISTENER, foreign), Lookup::Failed(_)));
+    let mut envoy = world.connect();
+    envoy.advance();
+    assert!(envoy.get(&type_url, assignment).found().is_none());
 }

@@ -17,6 +17,7 @@ use mainstem_xds::{
 use tokio::time::{Sleep, sleep};
 
 use super::demand::{Missing, PATIENCE, Wanted, host_of};
+use super::federated::{Asked, Authorities, Federated};
 use super::shelf::{self, Shelf, told_as};
 use super::tracks::Held;
 use super::{Shared, Wake};
@@ -29,6 +30,9 @@ pub(super) struct View {
     place: Place,
     wake: Arc<Wake>,
     shown: Option<Shown>,
+    /// Whose federated names mean what is here, and which of them are asked for.
+    authorities: Authorities,
+    federated: Asked,
     /// What was asked for while it could not be answered.
     asked: RefCell<BTreeSet<(TypeUrl, Name)>>,
     /// What the client wants, by what it asks for.
@@ -82,8 +86,18 @@ impl View {
     pub(super) fn new(shared: Arc<Shared>, proxy: Proxy) -> Self {
         let (place, wake) = (Place::of(&shared, proxy), Arc::new(Wake::default()));
         shared.wakes.lock().insert(place.attached.id(), wake.clone());
-        let (asked, wanted) = (RefCell::default(), Vec::new());
-        Self { shared, place, wake, shown: None, asked, wanted, alarm: None }
+        let authorities = shared.authorities.read().clone();
+        Self {
+            shared,
+            place,
+            wake,
+            shown: None,
+            authorities,
+            federated: Asked::default(),
+            asked: RefCell::default(),
+            wanted: Vec::new(),
+            alarm: None,
+        }
     }
 
     /// Goes on to a track, or leaves it.
@@ -104,6 +118,33 @@ impl View {
     /// The moment shown, if it may be told.
     fn told(&self) -> Option<&Moment> {
         self.shown.as_ref().filter(|shown| shown.ready).map(|shown| &*shown.moment)
+    }
+
+    /// The parts of a name by which a client of several control planes asks.
+    fn federated<'n>(&self, type_url: &TypeUrl, name: &'n str) -> Option<Federated<'n>> {
+        let asks_so = !self.authorities.is_empty() && self.place.attached.proxy().is_grpc();
+        asks_so.then(|| Federated::of(name, type_url, &self.authorities)).flatten()
+    }
+
+    /// What a moment has under a name.
+    fn find<'m>(
+        &self,
+        moment: &'m Moment,
+        type_url: &TypeUrl,
+        name: &str,
+    ) -> Option<&'m Arc<Translated>> {
+        let federated = self.federated(type_url, name);
+        let plain = federated.as_ref().map_or(name, |federated| &federated.plain);
+        self.shelf(type_url)?.get(moment, plain)
+    }
+
+    /// What was found, as it is sent to who asked by this name.
+    fn sendable(&self, found: &Arc<Translated>, type_url: &TypeUrl, name: &str) -> Lookup {
+        let Some(federated) = self.federated(type_url, name) else {
+            return Lookup::Found(sendable(found));
+        };
+        let resource = federated.resource(found, type_url, name);
+        Lookup::Found(Arc::new(resource.expect("what was encoded here can be read")))
     }
 
     /// What is said of a name that means nothing. gRPC takes the mere lack of what
@@ -147,9 +188,7 @@ impl View {
         if asked.is_empty() {
             return changes;
         }
-        let found = |of: &TypeUrl, name: &str| {
-            self.shelf(of).is_some_and(|shelf| shelf.get(moment, name).is_some())
-        };
+        let found = |of: &TypeUrl, name: &str| self.find(moment, of, name).is_some();
         let (loading, loaded) = asked
             .into_iter()
             .partition(|(of, name)| self.is_loading(name, found(of, name), missing));
@@ -255,11 +294,14 @@ impl ResourceView for View {
         };
         self.shown = Some(Shown { moment, ready, missing });
         self.note_waiting();
-        Changes { names, since }
+        Changes { names: self.federated.widen(names), since }
     }
 
     fn subscribed(&mut self, type_url: &TypeUrl, subscription: &Subscription) {
         let Some(Shelf::Whole(kind)) = self.shelf(type_url) else { return };
+        if !self.authorities.is_empty() && self.place.attached.proxy().is_grpc() {
+            self.federated.follow(type_url, subscription, &self.authorities);
+        }
         let broad = |(of, wanted): &(Kind, Box<[Wanted]>)| {
             *of != kind && wanted.iter().any(Wanted::is_broad)
         };
@@ -275,24 +317,25 @@ impl ResourceView for View {
     }
 
     fn get(&self, type_url: &TypeUrl, name: &str) -> Lookup {
-        let Some(shelf) = self.shelf(type_url) else { return Lookup::Absent };
+        if self.shelf(type_url).is_none() {
+            return Lookup::Absent;
+        }
         let Some(moment) = self.told() else {
             self.asked.borrow_mut().insert((type_url.clone(), name.into()));
             return Lookup::Loading;
         };
-        let found = shelf.get(moment, name);
+        let found = self.find(moment, type_url, name);
         let missing = self.shown.as_ref().map(|shown| &shown.missing);
         if missing.is_some_and(|missing| self.is_loading(name, found.is_some(), missing)) {
             self.asked.borrow_mut().insert((type_url.clone(), name.into()));
             self.wake.waits.store(true, Ordering::Release);
             return Lookup::Loading;
         }
-        found.map_or_else(|| self.absent(name), |found| Lookup::Found(sendable(found)))
+        found.map_or_else(|| self.absent(name), |found| self.sendable(found, type_url, name))
     }
 
     fn has(&self, type_url: &TypeUrl, name: &str) -> bool {
-        let told = self.shelf(type_url).zip(self.told());
-        told.is_some_and(|(shelf, moment)| shelf.get(moment, name).is_some())
+        self.told().is_some_and(|moment| self.find(moment, type_url, name).is_some())
     }
 
     fn list(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Arc<Resource>> + '_> {
@@ -317,8 +360,10 @@ impl ResourceView for View {
         match names {
             None => SetVersion::from_sum(view.version()),
             Some(names) => self.shared.set_versions.get((view.version(), names.id()), || {
-                let found = names.iter().filter_map(|name| view.get(name));
-                SetVersion::of(found.map(|found| (&*found.name, Version(found.version))))
+                let found = names
+                    .iter()
+                    .filter_map(|name| Some((name, self.find(moment, type_url, name)?)));
+                SetVersion::of(found.map(|(name, found)| (&**name, Version(found.version))))
             }),
         }
     }
