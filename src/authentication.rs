@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::BoxFuture;
 use mainstem_auth::{
-    Authentication, Claim, ClusterReviews, IssuerSettings, ReadClaim, Review, ReviewError,
-    ReviewSettings, Settings, TokenReviewer, TrustDomains,
+    Authentication, Authorities, Certificates, Claim, ClusterReviews, IssuerSettings, ReadClaim,
+    Review, ReviewError, ReviewSettings, Settings, TokenReviewer, TrustDomains,
 };
 use mainstem_kubernetes::{KubernetesConfig, TokenReviews};
 use mainstem_model::ClusterId;
@@ -32,6 +32,8 @@ pub struct Gate {
     /// Whether everybody is let in.
     open: AtomicBool,
     reviews: Mutex<Reviews>,
+    /// Those of `clientCas`, as the TLS listener has read them.
+    authorities: Mutex<Authorities>,
 }
 
 /// The clusters that review tokens. One that stays keeps what it remembers.
@@ -42,7 +44,9 @@ impl Gate {
     /// Believes whom `config` says; nodes are read as `source` reads them.
     pub fn new(config: &Config, source: Source, metrics: AuthMetrics) -> Arc<Self> {
         let mut reviews = Reviews::default();
-        let settings = settings(config, reviews.of(config));
+        // Nobody's certificate is believed before its authorities are read.
+        let authorities = Authorities::default();
+        let settings = settings(config, reviews.of(config), &authorities);
         let claim: ReadClaim = Arc::new(move |node: &Node| {
             let proxy = source.proxy_of(node).map_err(|refusal| refusal.to_string())?;
             Ok(Claim::from(&proxy))
@@ -51,15 +55,24 @@ impl Gate {
             authentication: Authentication::new(settings, claim, Arc::new(metrics)),
             open: AtomicBool::new(config.xds.authentication.insecure_allow_anonymous),
             reviews: Mutex::new(reviews),
+            authorities: Mutex::new(authorities),
         })
     }
 
     /// Believes whom this configuration says from now on.
     pub fn follow(&self, config: &Config) {
         let reviews = self.reviews.lock().of(config);
-        self.authentication.replace(settings(config, reviews));
+        let authorities = self.authorities.lock().clone();
+        self.authentication.replace(settings(config, reviews, &authorities));
         let open = config.xds.authentication.insecure_allow_anonymous;
         self.open.store(open, Ordering::Release);
+    }
+
+    /// Believes these authorities from now on, where the configuration names any by
+    /// trust domain.
+    pub fn trust(&self, authorities: Authorities, config: &Config) {
+        *self.authorities.lock() = authorities;
+        self.follow(config);
     }
 
     fn is_open(&self) -> bool {
@@ -146,16 +159,28 @@ impl TokenReviewer for ApiServer {
     }
 }
 
-fn settings(config: &Config, clusters: BTreeMap<ClusterId, Arc<ClusterReviews>>) -> Settings {
-    let AuthenticationConfig { client_certificate, oidc, operators, .. } =
-        &config.xds.authentication;
+fn settings(
+    config: &Config,
+    clusters: BTreeMap<ClusterId, Arc<ClusterReviews>>,
+    authorities: &Authorities,
+) -> Settings {
+    let AuthenticationConfig { oidc, operators, .. } = &config.xds.authentication;
     Settings {
         home: config.cluster.clone(),
         domains: trust_domains(config),
-        certificates: client_certificate.enabled,
+        certificates: certificates(config, authorities),
         clusters,
         issuers: oidc.iter().filter_map(issuer).collect(),
         operators: operators.iter().cloned().collect(),
+    }
+}
+
+fn certificates(config: &Config, authorities: &Authorities) -> Certificates {
+    let by_domain = config.xds.tls.as_ref().is_some_and(|tls| !tls.client_cas.is_empty());
+    match config.xds.authentication.client_certificate.enabled {
+        false => Certificates::Ignored,
+        true if by_domain => Certificates::OfDomain(authorities.clone()),
+        true => Certificates::Verified,
     }
 }
 
@@ -228,6 +253,23 @@ registries:
         let of = |cluster: &str| domains.of(&cluster.into()).to_owned();
         assert_eq!([of("eu"), of("us"), of("vm")], ["mesh.test", "us.test", "mesh.test"]);
         assert!(domains.contains("old.test"));
+    }
+
+    #[test]
+    fn where_authorities_are_of_trust_domains_none_is_believed_before_it_is_read() {
+        let of = |tls: &str, more: &str| {
+            let text =
+                format!("cluster: eu\nxds:\n  tls: {{ certificate: c, key: k, {tls} }}\n{more}");
+            certificates(&config(&text), &Authorities::default())
+        };
+        let one = of("clientCa: ca", "");
+        assert!(matches!(one, Certificates::Verified), "{one:?}");
+        let bound = of("clientCas: [{ trustDomain: a.test, file: ca }]", "");
+        assert!(matches!(bound, Certificates::OfDomain(_)), "{bound:?}");
+        let off = "  authentication: { clientCertificate: { enabled: false }, \
+                   insecureAllowAnonymous: true }\n";
+        let ignored = of("clientCa: ca", off);
+        assert!(matches!(ignored, Certificates::Ignored), "{ignored:?}");
     }
 
     #[test]

@@ -48,8 +48,9 @@ pub use schema::{schema, variables};
 pub use tree::Place;
 pub use watch::ConfigWatch;
 pub use xds::{
-    AuthenticationConfig, CertificateConfig, KeepaliveConfig, KubernetesTokenConfig, LimitsConfig,
-    LoadReportsConfig, OidcConfig, SocketMode, TlsConfig, UnixSocketConfig, XdsConfig,
+    AuthenticationConfig, CertificateConfig, DomainCa, KeepaliveConfig, KubernetesTokenConfig,
+    LimitsConfig, LoadReportsConfig, OidcConfig, SocketMode, TlsConfig, UnixSocketConfig,
+    XdsConfig,
 };
 
 /// Everything that `mainstem serve` is told.

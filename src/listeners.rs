@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use mainstem_auth::Authorities;
 use mainstem_xds::{Anonymous, Authenticator, Listener, Server, Tls, TlsMaterial};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -26,7 +27,7 @@ use tracing::{error, info};
 
 use crate::admin::Current;
 use crate::authentication::Gate;
-use crate::config::{ConfigWatch, ListenAddress, TlsConfig, XdsConfig};
+use crate::config::{Config, ConfigWatch, DomainCa, ListenAddress, TlsConfig, XdsConfig};
 use crate::metrics::AuthMetrics;
 use crate::supervise::panic_text;
 
@@ -88,6 +89,8 @@ pub struct Listeners {
     open: BTreeMap<Door, Open>,
     /// Of the TLS listener, whatever its address.
     tls: Option<Arc<Tls>>,
+    /// Those of `clientCas`, as they were read last.
+    authorities: Authorities,
     tasks: JoinSet<(Door, anyhow::Result<()>)>,
     addresses: watch::Sender<String>,
     metrics: AuthMetrics,
@@ -103,13 +106,15 @@ impl Listeners {
             bound: Vec::new(),
             open: BTreeMap::new(),
             tls: None,
+            authorities: Authorities::default(),
             tasks: JoinSet::new(),
             addresses: watch::Sender::default(),
             metrics: AuthMetrics::default(),
         };
         if let Some(tls) = &config.tls {
-            listeners.tls =
-                Some(Arc::new(Tls::new(&material(tls)?).with_context(|| unusable(tls))?));
+            let (material, authorities) = material(tls)?;
+            listeners.tls = Some(Arc::new(Tls::new(&material).with_context(|| unusable(tls))?));
+            listeners.authorities = authorities;
         }
         for door in Door::of(config) {
             let bound = listeners.bind_door(&door).await?;
@@ -145,6 +150,7 @@ impl Listeners {
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut config = current.borrow_and_update().config.clone();
+        gate.trust(self.authorities.clone(), &config);
         for (door, bound) in std::mem::take(&mut self.bound) {
             self.open(door, bound, &server, &gate, &shutdown);
         }
@@ -158,13 +164,13 @@ impl Listeners {
                     let next = current.borrow_and_update().config.clone();
                     gate.follow(&next);
                     if next.xds != config.xds {
-                        self.follow(&next.xds, &server, &gate, &shutdown).await;
+                        self.follow(&next, &server, &gate, &shutdown).await;
                         certificates.follow(files(&next.xds));
                     }
                     config = next;
                 }
                 () = certificates.changed() => {
-                    self.reload(&config.xds);
+                    self.reload(&config, &gate);
                 }
             }
         }
@@ -231,14 +237,15 @@ impl Listeners {
     /// all as it was.
     async fn follow(
         &mut self,
-        config: &XdsConfig,
+        config: &Config,
         server: &Server,
         gate: &Arc<Gate>,
         shutdown: &CancellationToken,
     ) {
-        if !self.reload(config) {
+        if !self.reload(config, gate) {
             return;
         }
+        let config = &config.xds;
         let wanted = Door::of(config);
         let new: Vec<Door> =
             wanted.iter().filter(|door| !self.open.contains_key(*door)).cloned().collect();
@@ -291,18 +298,21 @@ impl Listeners {
     }
 
     /// Reads the certificates anew; whether they can be used.
-    fn reload(&mut self, config: &XdsConfig) -> bool {
-        let Some(wanted) = &config.tls else { return true };
-        let used = material(wanted).and_then(|material| {
+    fn reload(&mut self, config: &Config, gate: &Gate) -> bool {
+        let Some(wanted) = &config.xds.tls else { return true };
+        let used = material(wanted).and_then(|(material, authorities)| {
             match &self.tls {
                 Some(tls) => tls.replace(&material),
                 None => Tls::new(&material).map(|tls| self.tls = Some(Arc::new(tls))),
             }
-            .with_context(|| unusable(wanted))
+            .with_context(|| unusable(wanted))?;
+            self.authorities = authorities;
+            Ok(())
         });
         self.metrics.certificates_read(used.is_ok());
         match used {
             Ok(()) => {
+                gate.trust(self.authorities.clone(), config);
                 info!(certificate = %wanted.certificate.display(), "certificates read");
                 true
             }
@@ -325,34 +335,47 @@ impl Listeners {
 }
 
 fn unusable(config: &TlsConfig) -> String {
-    let TlsConfig { certificate, key, client_ca, .. } = config;
-    let authorities =
-        client_ca.as_ref().map(|path| format!(", xds.tls.clientCa {}", path.display()));
+    let TlsConfig { certificate, key, client_ca, client_cas, .. } = config;
+    let one = client_ca.iter().map(|path| format!(", xds.tls.clientCa {}", path.display()));
+    let further = client_cas.iter().map(|of| format!(", xds.tls.clientCas {}", of.file.display()));
     format!(
         "using xds.tls.certificate {}, xds.tls.key {}{}",
         certificate.display(),
         key.display(),
-        authorities.unwrap_or_default()
+        one.chain(further).collect::<String>()
     )
 }
 
 fn files(config: &XdsConfig) -> Vec<PathBuf> {
     let Some(tls) = &config.tls else { return Vec::new() };
-    let TlsConfig { certificate, key, client_ca, .. } = tls;
-    [certificate, key].into_iter().chain(client_ca).cloned().collect()
+    let TlsConfig { certificate, key, client_ca, client_cas, .. } = tls;
+    let further = client_cas.iter().map(|of| &of.file);
+    [certificate, key].into_iter().chain(client_ca).chain(further).cloned().collect()
 }
 
-fn material(config: &TlsConfig) -> anyhow::Result<TlsMaterial> {
+/// What the handshake needs, and which authorities may vouch for which trust domain.
+fn material(config: &TlsConfig) -> anyhow::Result<(TlsMaterial, Authorities)> {
     let read = |name: &str, path: &Path| {
         std::fs::read(path).with_context(|| format!("reading xds.tls.{name} {}", path.display()))
     };
-    let authorities = config.client_ca.as_ref().map(|path| read("clientCa", path)).transpose()?;
-    Ok(TlsMaterial {
+    let one = config.client_ca.iter().map(|path| read("clientCa", path));
+    let mut all = one.collect::<anyhow::Result<Vec<_>>>()?;
+    let by_domain = config
+        .client_cas
+        .iter()
+        .map(|DomainCa { trust_domain, file }| Ok((&**trust_domain, read("clientCas", file)?)));
+    let by_domain = by_domain.collect::<anyhow::Result<Vec<_>>>()?;
+    let authorities = by_domain.iter().map(|(domain, pem)| (*domain, &**pem));
+    let authorities = Authorities::read(authorities).context("reading xds.tls.clientCas")?;
+    all.extend(by_domain.into_iter().map(|(_, pem)| pem));
+    let material = TlsMaterial {
         certificates: read("certificate", &config.certificate)?,
         key: read("key", &config.key)?,
-        client_authorities: authorities.unwrap_or_default(),
+        // A file need not end with its line.
+        client_authorities: all.join(&b'\n'),
         client_required: config.require_client_certificate,
-    })
+    };
+    Ok((material, authorities))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use mainstem_proto::envoy::config::core::v3::Node;
 use mainstem_xds::{Authenticator, Credentials, Denied, Identity};
 use tracing::{info, warn};
 
+use crate::authorities::Certificates;
 use crate::certificate;
 use crate::described;
 use crate::observe::{AuthObserver, Method, Outcome};
@@ -29,8 +30,8 @@ pub struct Settings {
     pub home: ClusterId,
     /// Whose identities are of this mesh.
     pub domains: TrustDomains,
-    /// Whether client certificates are looked at.
-    pub certificates: bool,
+    /// Which client certificates are believed.
+    pub certificates: Certificates,
     /// The clusters whose service account tokens are believed.
     pub clusters: BTreeMap<ClusterId, Arc<ClusterReviews>>,
     /// The issuers whose tokens are believed.
@@ -164,17 +165,13 @@ impl Chain {
     ) -> Result<Proven, (Method, Denied)> {
         let mut why = Vec::new();
         let mut tried = Method::None;
-        if self.settings.certificates {
-            let chain = &credentials.certificates;
-            match certificate::principal(chain, &self.settings.domains) {
-                Ok(Some(principal)) => {
-                    return Ok(Proven { method: Method::Certificate, principal });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tried = Method::Certificate;
-                    why.push(described(&error));
-                }
+        let Settings { domains, certificates, .. } = &self.settings;
+        match certificate::principal(&credentials.certificates, domains, certificates) {
+            Ok(Some(principal)) => return Ok(Proven { method: Method::Certificate, principal }),
+            Ok(None) => {}
+            Err(error) => {
+                tried = Method::Certificate;
+                why.push(described(&error));
             }
         }
         if let Some(token) = credentials.bearer.as_deref() {

@@ -21,8 +21,11 @@
 //! - Keys that were read once stay in force while their issuer cannot be reached.
 //! - What clients send costs a bounded amount: of memory (caches), of questions
 //!   to an API server (at a time), of fetches of keys (in time).
+//! - Where trust domains have authorities of their own, none can issue an identity of
+//!   another's.
 //! - Only the stream that is asked about waits.
 
+mod authorities;
 mod cache;
 mod certificate;
 mod chain;
@@ -32,6 +35,7 @@ mod principal;
 mod reviews;
 mod token;
 
+pub use authorities::{Authorities, AuthoritiesError, Certificates};
 pub use chain::{Authentication, ReadClaim, Settings};
 pub use observe::{AuthObserver, Method, NoObserver, Outcome, Reviewed};
 pub use oidc::{IssuerSettings, KeySource, is_safe_key_url};

@@ -381,6 +381,7 @@ fn warnings(config: &Config, unknown: Vec<String>) -> Vec<String> {
         warnings.push("no registry is configured: nothing will be served".to_owned());
     }
     warnings.extend(xds::warnings(&config.xds));
+    warnings.extend(xds::authority_warnings(config));
     warnings
 }
 

@@ -231,6 +231,16 @@ colour: red
     "give one of them another `cluster`"
 )]
 #[case(
+    "cluster: a\nxds: { tls: { certificate: c, key: k, clientCa: a, clientCas: [{ trustDomain: a, file: b }] } }",
+    "m.yaml:2:63: `xds.tls.clientCa` and `xds.tls.clientCas` are both given",
+    "name the trust domain of each file"
+)]
+#[case(
+    "cluster: a\nxds: { tls: { certificate: c, key: k, clientCas: [{ trustDomain: A/b, file: b }] } }",
+    "m.yaml:2:66: \"A/b\" is no trust domain",
+    "write what stands between"
+)]
+#[case(
     "cluster: a\nxds: { authorities: [a/b] }",
     "m.yaml:2:22: \"a/b\" cannot be an authority in a name",
     "write what stands between"
@@ -375,6 +385,31 @@ fn what_is_odd_is_warned_about() {
             "xds.address 0.0.0.0:15010 is reachable from outside, without TLS or authentication",
         ]
     );
+}
+
+#[test]
+fn authorities_that_do_not_fit_the_trust_domains_are_warned_about() {
+    let warnings = |authorities: &str| {
+        let yaml = format!(
+            "cluster: a
+mesh: {{ trustDomain: eu.test }}
+xds:
+  tls: {{ certificate: c, key: k, {authorities} }}
+  authentication: {{ clientCertificate: {{ trustDomains: [us.test] }} }}
+registries: [{{ type: file, cluster: s, path: x }}]
+"
+        );
+        let loaded = load(&yaml, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let tls = loaded.config.xds.tls.unwrap();
+        (loaded.warnings, tls.client_cas.into_iter().map(|of| of.file).collect::<Vec<_>>())
+    };
+    let (all, _) = warnings("clientCa: ca.pem");
+    assert!(all[0].contains("each of the trust domains eu.test, us.test"), "{all:?}");
+    let (none, files) = warnings("clientCas: [{ trustDomain: us.test, file: us.pem }]");
+    let file = std::path::PathBuf::from("/etc/mainstem/us.pem");
+    assert_eq!((none, files), (Vec::new(), vec![file]));
+    let (unknown, _) = warnings("clientCas: [{ trustDomain: asia.test, file: a.pem }]");
+    assert!(unknown[0].contains("asia.test, which is believed nowhere"), "{unknown:?}");
 }
 
 #[test]

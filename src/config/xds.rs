@@ -2,6 +2,7 @@
 
 mod serving;
 mod socket;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use url::Url;
 
 pub use serving::{KeepaliveConfig, LimitsConfig, LoadReportsConfig};
 pub use socket::{SocketMode, UnixSocketConfig};
+pub(super) use tls::warnings as authority_warnings;
+pub use tls::{DomainCa, TlsConfig};
 
 use super::addresses::ListenAddress;
 use super::decode::decode;
@@ -92,40 +95,12 @@ impl Default for XdsConfig {
     }
 }
 
-/// The xDS server with TLS. Its files are read again when they change; connections
-/// that are open stay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-// The schemas of registries have a TlsConfig of their own.
-#[schemars(rename = "XdsTlsConfig")]
-pub struct TlsConfig {
-    /// Address and port. Default: `0.0.0.0:15012`.
-    #[serde(default = "default_tls_address")]
-    pub address: ListenAddress,
-    /// The server's certificate and its intermediates, a PEM file. Required.
-    pub certificate: PathBuf,
-    /// The certificate's private key, a PEM file. Required.
-    pub key: PathBuf,
-    /// The authorities of client certificates, a PEM file. Without, clients are not
-    /// asked for a certificate.
-    #[serde(default)]
-    pub client_ca: Option<PathBuf>,
-    /// Whether a client without a certificate is turned away, whatever token it
-    /// may have. Default: false.
-    #[serde(default)]
-    pub require_client_certificate: bool,
-}
-
-fn default_tls_address() -> ListenAddress {
-    ListenAddress::anywhere(15012)
-}
-
 /// Who is let in at `tls`. The first proof that holds counts; namespace, service
 /// account and cluster that a node claims must fit it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthenticationConfig {
-    /// Client certificates with a SPIFFE ID, of the authorities in `tls.clientCa`.
+    /// Client certificates with a SPIFFE ID, of the authorities in `tls`.
     pub client_certificate: CertificateConfig,
     /// Tokens of Kubernetes service accounts, reviewed by the cluster that the
     /// proxy says it is in.
@@ -268,6 +243,10 @@ pub(super) fn read(
     for name in ["unixSocket.path", "tls.certificate", "tls.key", "tls.clientCa"] {
         around.absolute(&mut node, name);
     }
+    let authorities = node.get_mut("tls").and_then(|node| node.get_mut("clientCas"));
+    if let Some(Node { tree: Tree::List(authorities), .. }) = authorities {
+        authorities.iter_mut().for_each(|of| around.absolute(of, "file"));
+    }
     let issuers = node.get_mut("authentication").and_then(|node| node.get_mut("oidc"));
     if let Some(Node { tree: Tree::List(issuers), .. }) = issuers {
         for issuer in issuers {
@@ -304,13 +283,8 @@ fn check(config: &XdsConfig, node: &Node, problems: &mut Vec<Problem>) {
         let message = "`xds.plaintext` is off, and nothing else serves proxies".to_owned();
         wrong("plaintext", message, "add `xds.tls` or `xds.unixSocket`");
     }
-    if let Some(tls) = &config.tls
-        && tls.require_client_certificate
-        && tls.client_ca.is_none()
-    {
-        let message = "client certificates are required, and none can be verified".to_owned();
-        let advice = "add `xds.tls.clientCa`, the authorities of client certificates";
-        wrong("tls.requireClientCertificate", message, advice);
+    if let Some(tls) = &config.tls {
+        tls::check(tls, &mut wrong);
     }
     serving::check(config, &mut wrong);
     for (index, authority) in config.authorities.iter().enumerate() {
@@ -372,7 +346,7 @@ pub(super) fn check_beside(config: &Config, node: Option<&Node>, problems: &mut 
     let kubernetes =
         |registry: &super::RegistryConfig| matches!(registry.adapter, AdapterConfig::Kubernetes(_));
     let somebody = authentication.insecure_allow_anonymous
-        || (authentication.client_certificate.enabled && tls.client_ca.is_some())
+        || (authentication.client_certificate.enabled && tls.asks_for_certificates())
         || (authentication.kubernetes.enabled && config.registries.iter().any(kubernetes))
         || !authentication.oidc.is_empty();
     if !somebody {

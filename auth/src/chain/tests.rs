@@ -65,7 +65,7 @@ fn world() -> World {
     let settings = Settings {
         home: "eu".into(),
         domains: TrustDomains { mesh: "mesh.test".to_owned(), ..TrustDomains::default() },
-        certificates: true,
+        certificates: Certificates::Verified,
         clusters: BTreeMap::from([
             reviews("eu", Cluster(Some(BTreeMap::from([("eu-web", "shop:web")])))),
             reviews("us", Cluster(Some(BTreeMap::from([("us-web", "shop:web")])))),
