@@ -222,12 +222,14 @@ impl Source {
         self.shared.scopes.counts()
     }
 
-    /// Who a client is, as the scopes see it.
+    /// Who a client is, as the scopes see it. Whoever proved an identity proved that
+    /// it fits the namespace of the node.
     ///
     /// # Errors
     /// A [`Refusal`] when its node says too little.
     pub fn proxy(&self, client: &Client) -> Result<mainstem_model::Proxy, Refusal> {
-        self.proxy_of(&client.node)
+        let proxy = self.proxy_of(&client.node)?;
+        Ok(mainstem_model::Proxy { namespace_proven: !client.identity.is_anonymous(), ..proxy })
     }
 
     /// The same of a node alone.

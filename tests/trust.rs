@@ -126,3 +126,16 @@ async fn an_authority_issues_identities_of_its_own_trust_domain_until_the_files_
     assert_eq!(status(&next, "us.test").await, 200);
     assert_eq!(status(&next, "eu.test").await, 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_claims_the_address_of_another_namespace_is_not_given_its_inbound_listeners() {
+    let meshes = Meshes::start().await;
+    let (code, body) = meshes.poll(&meshes.eu.workload(&id("eu.test")), "10.0.0.2").await;
+    let inbound = |body: &str| -> Vec<String> {
+        names(body).into_iter().filter(|name| name.starts_with("10.0.0.2")).collect()
+    };
+    assert_eq!((code, inbound(&body)), (200, Vec::new()));
+    // Where nobody proves anything, it is taken at its word.
+    let plaintext = HttpClient::new(&format!("http://{}", meshes.mainstem.xds()));
+    assert_eq!(inbound(&poll(&plaintext, "10.0.0.2").await.1), ["10.0.0.2_8080"]);
+}

@@ -153,6 +153,10 @@ pub struct Proxy {
     pub locality: Locality,
     /// Everything else that it said of itself.
     pub metadata: ProxyMetadata,
+    /// Whether somebody else than itself says that it is of its namespace. Then what it
+    /// says of its addresses counts within that namespace only.
+    #[serde(skip)]
+    pub namespace_proven: bool,
 }
 
 impl Proxy {
@@ -191,6 +195,7 @@ impl Proxy {
             network: metadata.network.clone().unwrap_or_default(),
             locality,
             metadata,
+            namespace_proven: false,
         })
     }
 
@@ -208,6 +213,12 @@ impl Proxy {
     /// the Mesh Configuration Protocol say it.
     pub fn is_importer(&self) -> bool {
         self.metadata.generator.as_deref() == Some("api")
+    }
+
+    /// Whether what is at an address that it claims may be its own, if that is of this
+    /// namespace.
+    pub fn may_be_of(&self, namespace: &str) -> bool {
+        !self.namespace_proven || self.namespace.as_str() == namespace
     }
 
     /// Its workload's labels as it claims them.

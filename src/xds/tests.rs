@@ -359,3 +359,17 @@ async fn a_grpc_client_follows_federated_names_from_listener_to_endpoints() {
     envoy.advance();
     assert!(envoy.get(&type_url, assignment).found().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_proved_an_identity_proved_its_namespace() {
+    let world = World::start();
+    let proven = |names: Vec<Arc<str>>| {
+        let id = "sidecar~10.9.9.9~web.shop~shop.svc.cluster.local".to_owned();
+        let node = Node { id, ..Node::default() };
+        let identity = Identity { names, ..Identity::default() };
+        let client = Client { stream: 1, node, peer: None, identity };
+        world.source.proxy(&client).unwrap().namespace_proven
+    };
+    let name = Arc::from("spiffe://cluster.local/ns/shop/sa/web");
+    assert_eq!((proven(vec![name]), proven(Vec::new())), (true, false));
+}

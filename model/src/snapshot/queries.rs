@@ -137,11 +137,18 @@ impl Snapshot {
     /// The workload at an address of a network. Where several share it, a
     /// healthy one before others, then in order of key.
     pub fn workload_at(&self, network: &NetworkId, address: &Address) -> Option<&Arc<Workload>> {
+        self.workloads_at(network, address).min_by_key(|found| found.health)
+    }
+
+    fn workloads_at(
+        &self,
+        network: &NetworkId,
+        address: &Address,
+    ) -> impl Iterator<Item = &Arc<Workload>> {
         let keys = self.index.by_address.listed(&address_hash(network, address));
         let workloads = keys.filter_map(|key| self.workload(key));
         workloads
-            .filter(|found| found.network == *network && found.addresses.contains(address))
-            .min_by_key(|found| found.health)
+            .filter(move |found| found.network == *network && found.addresses.contains(address))
     }
 
     /// All namespaces, in no order.
@@ -170,15 +177,18 @@ impl Snapshot {
     }
 
     /// The proxy's own workload: by cluster, namespace and name, else by network
-    /// and address.
+    /// and address, of its namespace alone where that was proven.
     pub fn workload_of(&self, proxy: &Proxy) -> Option<&Arc<Workload>> {
         let key = WorkloadKey::new(proxy.cluster.clone(), proxy.namespace.clone(), &proxy.name);
         self.workload(&key).or_else(|| {
-            proxy
-                .addresses
-                .iter()
-                .find_map(|ip| self.workload_at(&proxy.network, &Address::Ip(*ip)))
+            proxy.addresses.iter().find_map(|ip| self.own_workload_at(proxy, &Address::Ip(*ip)))
         })
+    }
+
+    fn own_workload_at(&self, proxy: &Proxy, address: &Address) -> Option<&Arc<Workload>> {
+        self.workloads_at(&proxy.network, address)
+            .filter(|found| proxy.may_be_of(found.key.namespace().as_str()))
+            .min_by_key(|found| found.health)
     }
 
     /// The service ports that lead to the proxy's own workload, in order of key
@@ -190,7 +200,7 @@ impl Snapshot {
         let labels = workload.map_or_else(|| proxy.labels(), |workload| workload.labels.clone());
         let mut targets = self.selected_targets(proxy, workload, &labels);
         for ip in &proxy.addresses {
-            targets.extend(self.registered_targets(&proxy.network, &Address::Ip(*ip)));
+            targets.extend(self.registered_targets(proxy, &Address::Ip(*ip)));
         }
         let order = |t: &ServiceTarget| (t.service.key.clone(), t.port.number, t.target_port);
         targets.sort_by_cached_key(order);
@@ -222,14 +232,16 @@ impl Snapshot {
         targets
     }
 
-    fn registered_targets(&self, network: &NetworkId, address: &Address) -> Vec<ServiceTarget> {
-        let mut targets = Vec::new();
+    fn registered_targets(&self, proxy: &Proxy, address: &Address) -> Vec<ServiceTarget> {
+        let (network, mut targets) = (&proxy.network, Vec::new());
         for key in self.index.registered.listed(&address_hash(network, address)) {
             let (Some(service), Some(set)) = (self.service(key), self.endpoints(key)) else {
                 continue;
             };
             let here = set.endpoints().iter().filter(|endpoint| {
-                endpoint.place.network == *network && endpoint.addresses().any(|own| own == address)
+                endpoint.place.network == *network
+                    && endpoint.addresses().any(|own| own == address)
+                    && proxy.may_be_of(namespace_of(endpoint, service))
             });
             for endpoint in here {
                 if let Some(port) = service.port(endpoint.port) {
@@ -243,6 +255,14 @@ impl Snapshot {
         }
         targets
     }
+}
+
+/// The namespace of what is behind an endpoint: that of its identity, else its service's.
+fn namespace_of<'a>(endpoint: &'a Endpoint, service: &'a Service) -> &'a str {
+    let identity = endpoint.identity.as_ref().map(|identity| identity.as_str());
+    let path = identity.and_then(|id| id.strip_prefix("spiffe://")?.split_once("/ns/"));
+    let own = path.and_then(|(_, rest)| rest.split('/').next());
+    own.unwrap_or_else(|| service.namespace().as_str())
 }
 
 fn registry(workload: &Workload) -> Option<&RegistryId> {

@@ -153,6 +153,51 @@ fn a_proxy_finds_the_services_registered_at_its_address_until_they_go() {
 }
 
 #[test]
+fn an_address_that_a_proxy_claims_counts_within_its_namespace_where_that_is_proven() {
+    let mut draft = Snapshot::default().edit();
+    for (namespace, address) in [("shop", "10.0.0.1"), ("pay", "10.0.0.2")] {
+        let selector = Labels::from_iter([("app", "web")]);
+        let host = format!("web.{namespace}");
+        draft.put_service(Arc::new(Service { selector, ..service(&host, namespace) }));
+        let key = WorkloadKey::new("home".into(), namespace.into(), "other");
+        let mut workload = Workload::new(key, origins("1"));
+        workload.labels = Labels::from_iter([("app", "web")]);
+        workload.ports = [("web".into(), 8080)].into();
+        workload.addresses = vec![Address::parse(address)];
+        draft.put_workload(Arc::new(workload));
+        let registered = service(&format!("vm.{namespace}"), namespace);
+        draft.put_endpoints(endpoints(&registered.key, &[address]));
+        draft.put_service(Arc::new(registered));
+    }
+    let snapshot = draft.finish();
+    let hosts = |address: &str, namespace_proven| -> Vec<String> {
+        let claims = proxy(json!({ "INSTANCE_IPS": address }));
+        let addresses = vec![address.parse().unwrap()];
+        let targets = snapshot.targets_of(&Proxy { addresses, namespace_proven, ..claims });
+        targets.iter().map(|t| t.service.hostname().to_string()).collect()
+    };
+    assert_eq!(hosts("10.0.0.1", true), ["vm.shop", "web.shop"]);
+    assert_eq!(hosts("10.0.0.2", true), Vec::<String>::new());
+    assert_eq!(hosts("10.0.0.2", false), ["vm.pay", "web.pay"]);
+}
+
+#[test]
+fn what_is_registered_with_an_identity_is_of_its_namespace() {
+    let shared = service("web.vm", "default");
+    let identity = "spiffe://cluster.local/ns/shop/sa/web".into();
+    let own = Endpoint {
+        identity: Some(identity),
+        ..Endpoint::new(80, Address::parse("10.0.0.1"), 8080, origins("1"))
+    };
+    let mut draft = Snapshot::default().edit();
+    let set = EndpointSet::new(shared.key.clone(), vec![Arc::new(own)]);
+    draft.put_service(Arc::new(shared));
+    draft.put_endpoints(Arc::new(set));
+    let proven = Proxy { namespace_proven: true, ..proxy(json!({})) };
+    assert_eq!(draft.finish().targets_of(&proven).len(), 1);
+}
+
+#[test]
 fn workloads_of_different_registries_at_one_address_collide() {
     let workload = |registry: &str, network: &str, name: &str| {
         let origins = Sourced::only(&registry.into(), "Pod", name, "1");
