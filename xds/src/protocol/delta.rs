@@ -16,6 +16,7 @@ use super::{Answered, Moment, ProtocolError, Rejection, Response, Verdict, order
 use crate::limits::Limits;
 use crate::names::{Name, Subscription, TypeUrl};
 use crate::source::{Changes, Client, ResourceView};
+use crate::version::Version;
 
 /// The delta protocol of one stream, without the stream.
 ///
@@ -137,6 +138,12 @@ impl DeltaState {
     /// Names that the client is still to be told about.
     pub fn pending(&self, type_url: &TypeUrl) -> usize {
         self.position(type_url).map_or(0, |at| self.kinds[at].pending())
+    }
+
+    /// Names whose current content the client refused, and its version.
+    pub fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)> + use<'_> {
+        let kind = self.position(type_url).map(|at| &self.kinds[at]);
+        kind.into_iter().flat_map(|kind| &kind.refused).map(|(name, version)| (name, *version))
     }
 
     /// Whether everything was sent and answered.

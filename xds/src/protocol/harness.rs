@@ -114,6 +114,11 @@ where
         self.send(R::answer(&self.latest[type_url], Some(error)))
     }
 
+    /// The names of a type whose current content was refused.
+    pub(super) fn refused(&self, type_url: &TypeUrl) -> Vec<&str> {
+        self.state.refused(type_url).map(|(name, _)| &**name).collect()
+    }
+
     /// Lets time pass.
     pub(super) fn after(&mut self, time: Duration) -> Vec<String> {
         self.now += time;

@@ -18,6 +18,7 @@ use super::{Answered, Moment, ProtocolError, Rejection, Response, Verdict, order
 use crate::limits::Limits;
 use crate::names::{Name, Subscription, TypeUrl};
 use crate::source::{Changes, Client, ResourceView};
+use crate::version::Version;
 
 /// The state-of-the-world protocol of one stream, without the stream.
 ///
@@ -145,6 +146,12 @@ impl SotwState {
     /// Names that the client is still to be told about.
     pub fn pending(&self, type_url: &TypeUrl) -> usize {
         self.position(type_url).map_or(0, |at| self.kinds[at].pending())
+    }
+
+    /// Names whose current content the client refused, and its version.
+    pub fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)> + use<'_> {
+        let kind = self.position(type_url).map(|at| &self.kinds[at]);
+        kind.into_iter().flat_map(|kind| &kind.refused).map(|(name, version)| (name, *version))
     }
 
     /// Whether everything was sent and answered.

@@ -9,8 +9,9 @@ use mainstem_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disco
 use super::{DeltaState, FullSets, ProtocolError, Response, SotwState, Verdict};
 use crate::clients::Protocol;
 use crate::limits::Limits;
-use crate::names::{Subscription, TypeUrl};
+use crate::names::{Name, Subscription, TypeUrl};
 use crate::source::{Changes, Client, ResourceView};
+use crate::version::Version;
 
 /// A request of either variant.
 pub(crate) trait Request: prost::Message + Default + Send + 'static {
@@ -45,6 +46,12 @@ pub(crate) trait State: Send + 'static {
     fn deadline(&self, now: Instant) -> Option<Instant>;
     fn subscription(&self, type_url: &str) -> Option<&Subscription>;
     fn pending(&self, type_url: &TypeUrl) -> usize;
+    /// Names whose current content the client refused, and its version.
+    #[allow(dead_code)] // Of use to whoever shows the state of clients.
+    fn refused<'a>(
+        &'a self,
+        type_url: &TypeUrl,
+    ) -> Box<dyn Iterator<Item = (&'a Name, Version)> + 'a>;
     fn settled(&self) -> bool;
 }
 
@@ -117,6 +124,13 @@ macro_rules! states {
 
             fn pending(&self, type_url: &TypeUrl) -> usize {
                 <$state>::pending(self, type_url)
+            }
+
+            fn refused<'a>(
+                &'a self,
+                type_url: &TypeUrl,
+            ) -> Box<dyn Iterator<Item = (&'a Name, Version)> + 'a> {
+                Box::new(<$state>::refused(self, type_url))
             }
 
             fn settled(&self) -> bool {

@@ -31,7 +31,7 @@ pub(super) struct Kind {
     batches: VecDeque<Vec<Name>>,
     batches_since: Moment,
     /// Names whose current content the client refused, and its version.
-    refused: BTreeMap<Name, Version>,
+    pub(super) refused: BTreeMap<Name, Version>,
     /// The first answer about everything is sent even if there is nothing.
     greeting: bool,
 }

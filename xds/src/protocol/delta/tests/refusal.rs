@@ -12,8 +12,10 @@ fn rule_07_a_refused_resource_is_not_sent_again_until_it_changes() {
     assert_eq!(client.nack(&CDS, "no"), NOTHING);
     assert_eq!(client.change(&CDS, &["b=1"]), ["CDS b=1"]);
     client.ack(&CDS);
+    assert_eq!(client.refused(&CDS), ["a"]);
     assert_eq!(client.change(&CDS, &["a=good"]), ["CDS a=good"]);
     client.ack(&CDS);
+    assert_eq!(client.refused(&CDS), NOTHING);
     assert_eq!(client.change(&CDS, &["a=bad"]), ["CDS a=bad"]);
 }
 

@@ -28,7 +28,9 @@ fn rule_07_the_last_accepted_bytes_stand_in_for_the_refused_ones() {
     assert_eq!(client.ack(&CDS), NOTHING);
     assert_eq!(client.change(&CDS, &["c=1"]), ["CDS old 2 1"]);
     client.ack(&CDS);
+    assert_eq!(client.refused(&CDS), ["a"]);
     assert_eq!(client.change(&CDS, &["a=good"]), ["CDS good 2 1"]);
+    assert_eq!(client.refused(&CDS), NOTHING);
 }
 
 #[test]
