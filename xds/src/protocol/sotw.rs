@@ -4,6 +4,7 @@ mod full;
 mod full_set;
 mod kind;
 mod partial;
+mod wrapped;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,6 +103,20 @@ impl SotwState {
     /// The next response, if any may be sent now. To be called until it
     /// returns `None`, after every request, change and [`deadline`](Self::deadline).
     pub fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
+        loop {
+            let settled = self.settled_in_sum();
+            if let Some(response) = self.next_in_order(view, now) {
+                return Some(response);
+            }
+            // What was owed and came to nothing is waited for no longer, maybe by a
+            // type that is earlier in the order.
+            if self.settled_in_sum() == settled {
+                return None;
+            }
+        }
+    }
+
+    fn next_in_order(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
         for at in 0..self.kinds.len() {
             let kind = &self.kinds[at];
             if kind.in_flight.is_some() {
@@ -123,6 +138,11 @@ impl SotwState {
             }
         }
         None
+    }
+
+    /// Rises whenever something is settled, and with every moment.
+    fn settled_in_sum(&self) -> Moment {
+        self.kinds.iter().map(|kind| kind.removed_through(self.moment)).sum()
     }
 
     /// Whether [`next`](Self::next) may have something now. A false answer is certain,
@@ -182,14 +202,17 @@ impl SotwState {
         Ok((at, true))
     }
 
-    /// Until when changes of this type wait for the ACK of what they may refer to.
+    /// Until when changes of this type that nobody asked for wait for the ACK of
+    /// what they may refer to: of whatever there was when the newest of them was
+    /// made. Under steady changes there is always more; so the oldest of them waits
+    /// no longer than may be.
     fn held_until(&self, kind: &Kind, now: Instant) -> Option<Instant> {
-        let (since, at) = kind.owed.waiting()?;
-        let until = at + self.limits.hold_back;
+        let change = kind.owed.change()?;
+        let until = change.since + self.limits.hold_back;
         let waits = order::prerequisites(&kind.type_url)
             .iter()
             .filter_map(|other| self.position(other))
-            .any(|other| self.kinds[other].settled_through(self.moment) < since);
+            .any(|other| self.kinds[other].settled_through(self.moment) < change.newest);
         (waits && now < until).then_some(until)
     }
 

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::names::{Name, Subscription, TypeUrl, WILDCARD, collection, is_collection, normalized};
 use crate::protocol::heartbeat::Heartbeats;
 use crate::protocol::nonce::Nonce;
-use crate::protocol::owed::{Everything, Owed, Why};
+use crate::protocol::owed::{Owed, Why};
 use crate::protocol::{Moment, ProtocolError, refusal};
 use crate::resource::Resource;
 use crate::source::{Lookup, ResourceView};
@@ -45,6 +45,8 @@ pub(super) struct InFlight {
     pub(super) at: Instant,
     pub(super) sent: Vec<(Name, Version)>,
     pub(super) removed: Vec<Name>,
+    /// The client dropped a name of it meanwhile.
+    pub(super) dropped: bool,
     /// The client dropped a wildcard or a collection meanwhile. If it asks for
     /// it again, the response still brings it names of which it heard no more.
     pub(super) overtaken: bool,
@@ -55,7 +57,7 @@ pub(super) struct InFlight {
 pub(super) struct Fill {
     pub(super) moment: Moment,
     pub(super) now: Instant,
-    /// Whether what is owed may be sent.
+    /// Whether changes may be sent; what was asked for may be at any time.
     pub(super) forward: bool,
     /// Through which moment removals may be sent.
     pub(super) removable: Moment,
@@ -133,6 +135,9 @@ impl Kind {
             self.owed.name(name.clone(), Why::Requested, moment, now);
             self.refused.remove(name);
         }
+        if names.iter().any(|name| is_collection(name)) {
+            self.covers_dropped();
+        }
         self.subscription.subscribe(names);
         limits.check(&self.subscription)
     }
@@ -140,7 +145,13 @@ impl Kind {
     fn subscribe_all(&mut self, moment: Moment, now: Instant) {
         self.greeting |= !self.subscription.wildcard();
         self.subscription.set_wildcard(true);
+        self.covers_dropped();
         self.owed.everything(Why::Requested, moment, now);
+    }
+
+    /// What was dropped by its name may be asked for again with others.
+    fn covers_dropped(&mut self) {
+        self.in_flight.iter_mut().for_each(|in_flight| in_flight.overtaken |= in_flight.dropped);
     }
 
     fn unsubscribe(&mut self, name: &str, moment: Moment, now: Instant) {
@@ -161,6 +172,7 @@ impl Kind {
         } else if is_collection(&name) {
             self.forget_uncovered();
         } else if !self.subscription.covers(&name) {
+            self.in_flight.iter_mut().for_each(|in_flight| in_flight.dropped = true);
             self.owed.forget(&name);
             self.held.remove(&*name);
             self.refused.remove(&*name);
@@ -185,12 +197,13 @@ impl Kind {
         &mut self,
         versions: &BTreeMap<String, String>,
         view: &dyn ResourceView,
+        moment: Moment,
+        now: Instant,
     ) {
         let holds = |resource: &Resource| {
             let held = versions.get(&**resource.name());
             held.is_some_and(|held| *held == resource.version().to_string())
         };
-        let Some((moment, now)) = self.owed.mark_of() else { return };
         if view.complete(&self.type_url) && self.owed.take_everything().is_some() {
             for resource in view.list(&self.type_url).filter(|resource| !holds(resource)) {
                 self.owed.name(resource.name().clone(), Why::Requested, moment, now);
@@ -235,7 +248,7 @@ impl Kind {
         if in_flight.overtaken {
             for (name, _) in in_flight.sent {
                 if self.subscription.covers(&name) {
-                    self.owed.name(name, Why::Requested, moment, now);
+                    self.owed.name(name, Why::Changed, moment, now);
                 }
             }
         }
@@ -264,13 +277,13 @@ impl Kind {
     pub(super) fn fill(&mut self, view: &dyn ResourceView, fill: &Fill) -> Option<Draft> {
         let mut draft = Draft::new(fill.room);
         let terms = Terms { now: fill.now, ttl: fill.ttl, warming: fill.warming };
-        self.fill_batch(view, fill.moment, &terms, &mut draft);
+        self.fill_batch(view, fill, &terms, &mut draft);
         if draft.is_empty() {
-            if fill.forward {
-                self.fill_everything(view, &terms, &mut draft);
-                self.fill_names(view, fill.moment, &terms, &mut draft);
-                self.owed.settle();
-            }
+            // Who asks for everything asks for what has changed, too.
+            let asked = self.fill_everything(view, &terms, &mut draft);
+            let fill_names = Fill { forward: fill.forward || asked, ..*fill };
+            self.fill_names(view, &fill_names, &terms, &mut draft);
+            self.owed.settle();
             self.fill_removals(view, fill.removable, &mut draft);
         }
         self.fill_heartbeats(fill.now, &mut draft);
@@ -282,52 +295,67 @@ impl Kind {
     fn fill_batch(
         &mut self,
         view: &dyn ResourceView,
-        moment: Moment,
+        fill: &Fill,
         terms: &Terms,
         draft: &mut Draft,
     ) {
         while draft.is_empty() {
             let Some(batch) = self.batches.pop_front() else { return };
             for name in batch {
-                if self.subscription.covers(&name) {
-                    self.add(&name, Why::Requested, moment, view, terms, draft);
+                if self.subscription.covers(&name) && !self.is_left_to_owed(&name, view, fill) {
+                    self.add(&name, Why::Requested, fill.moment, view, terms, draft);
                 }
             }
         }
     }
 
-    fn fill_everything(&mut self, view: &dyn ResourceView, terms: &Terms, draft: &mut Draft) {
-        let Some(everything) = self.owed.take_everything() else { return };
+    /// Whether a name of a batch is told with what else is owed: it was asked for
+    /// meanwhile, or has changed in a way that has to wait.
+    fn is_left_to_owed(&self, name: &str, view: &dyn ResourceView, fill: &Fill) -> bool {
+        let waits = || !fill.forward || view.get(&self.type_url, name) == Lookup::Absent;
+        self.owed.asks_for_name(name) || (self.owed.changed(name) && waits())
+    }
+
+    /// Returns whether everything is asked for and known.
+    fn fill_everything(
+        &mut self,
+        view: &dyn ResourceView,
+        terms: &Terms,
+        draft: &mut Draft,
+    ) -> bool {
+        let Some(mut everything) = self.owed.take_everything() else { return false };
         if !view.complete(&self.type_url) {
-            return self.owed.resume(everything);
+            self.owed.resume(everything);
+            return false;
         }
-        let mut last = everything.after;
         for resource in view.list(&self.type_url) {
-            if last.as_ref().is_some_and(|last| resource.name() <= last) {
+            if everything.after.as_ref().is_some_and(|last| resource.name() <= last) {
                 continue;
             }
             if draft.full() {
-                return self.owed.resume(Everything { after: last });
+                self.owed.resume(everything);
+                return true;
             }
-            last = Some(resource.name().clone());
+            everything.after = Some(resource.name().clone());
             self.add_found(&resource, terms, draft, Draft::add_listed);
         }
         draft.greeting = std::mem::take(&mut self.greeting);
+        true
     }
 
     fn fill_names(
         &mut self,
         view: &dyn ResourceView,
-        moment: Moment,
+        fill: &Fill,
         terms: &Terms,
         draft: &mut Draft,
     ) {
-        while let Some((name, why)) = self.owed.pop() {
+        while let Some((name, why)) = self.owed.pop(fill.forward) {
             if draft.full() {
                 return self.owed.put_back(name, why);
             }
             if !draft.contains(&name) {
-                self.add(&name, why, moment, view, terms, draft);
+                self.add(&name, why, fill.moment, view, terms, draft);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::full_set::{FullSet, FullSets};
 use super::kind::{Content, Draft, Fill, Kind};
 use crate::names::{Name, collection, is_collection};
+use crate::protocol::Moment;
 use crate::protocol::wire::Message;
 use crate::resource::Resource;
 use crate::source::{Lookup, ResourceFailure, ResourceView};
@@ -23,25 +24,40 @@ impl Kind {
         fill: &Fill,
         sets: &FullSets,
     ) -> Option<Draft> {
-        let since = self.removed_through(fill.moment - 1) + 1;
         let before = self.held.clone().unwrap_or_else(|| Arc::new(FullSet::new([])));
-        if let Some(set) = self.next_batch(view, &before) {
+        self.fill_news(&before, view, fill, sets)
+    }
+
+    fn fill_news(
+        &mut self,
+        before: &FullSet,
+        view: &dyn ResourceView,
+        fill: &Fill,
+        sets: &FullSets,
+    ) -> Option<Draft> {
+        let since = self.removed_through(fill.moment - 1) + 1;
+        if let Some(set) = fill.forward.then(|| self.next_batch(view, before)).flatten() {
             let set = sets.share(&self.type_url, set);
-            return Some(self.draft(&before, set, Vec::new(), since, fill.warming));
+            return Some(self.draft(before, set, Vec::new(), since, fill));
         }
         let removing = self.removing_since.is_some_and(|since| since <= fill.removable);
-        let owed = fill.forward && !self.owed.is_empty();
+        let requested = self.owed.requested();
+        let owed = requested || (fill.forward && !self.owed.is_empty());
         if !owed && !removing {
             return None;
         }
-        let target = self.target(view, &before, sets)?;
-        let requested = self.owed.requested();
-        self.owed.clear();
-        let set = self.with_removals_held(&before, target.set, owed, fill, sets);
+        let target = self.target(view, before, sets)?;
+        let set = if requested && !fill.forward {
+            let set = self.with_requested(before, &target.set);
+            self.owed.answered();
+            sets.share(&self.type_url, set)
+        } else {
+            self.owed.clear();
+            self.with_removals_held(before, target.set, owed, fill, sets)
+        };
         // Who asks is answered, be it with what it has.
         let news = self.held.is_none() || set.version != before.version;
-        let draft = self.draft(&before, set, target.errors, since, fill.warming);
-        (requested || news).then_some(draft)
+        (requested || news).then(|| self.draft(before, set, target.errors, since, fill))
     }
 
     /// The next batch left by a NACK, on top of what the client accepted.
@@ -53,9 +69,11 @@ impl Kind {
                 .iter()
                 .filter(|resource| !batch.contains(resource.name()))
                 .cloned();
-            let tried = batch.iter().filter_map(|name| match view.get(&self.type_url, name) {
+            let covered = batch.iter().filter(|name| self.subscription.covers(name));
+            let tried = covered.filter_map(|name| match view.get(&self.type_url, name) {
                 Lookup::Found(resource) if !self.is_refused(&resource) => Some(resource),
-                Lookup::Absent => None,
+                // What has vanished goes after what referred to it, with all that is
+                // owed once the batches were tried.
                 _ => before.get(name).cloned(),
             });
             let set = FullSet::new(kept.chain(tried));
@@ -78,7 +96,6 @@ impl Kind {
         before: &FullSet,
         sets: &FullSets,
     ) -> Option<Target> {
-        let mut errors = Vec::new();
         let wildcard = self.subscription.wildcard();
         if wildcard && !view.complete(&self.type_url) {
             return None;
@@ -87,6 +104,7 @@ impl Kind {
             let version = view.set_version(&self.type_url, None);
             sets.get_or_build(&self.type_url, version, || FullSet::new(view.list(&self.type_url)))
         };
+        let mut errors = Vec::new();
         let mut set = if wildcard && self.subscription.is_empty() {
             everything()
         } else {
@@ -167,18 +185,29 @@ impl Kind {
         sets.share(&self.type_url, FullSet::new(target.resources.iter().cloned().chain(removed)))
     }
 
+    /// What the client has, and what it asks for and has nothing of.
+    ///
+    /// That answers a request while changes are held back: a complete response has
+    /// everything, so what changed under other names goes as it was.
+    fn with_requested(&self, before: &FullSet, target: &FullSet) -> FullSet {
+        let new = target.resources.iter().filter(|resource| {
+            before.get(resource.name()).is_none() && self.owed.asks_for(resource)
+        });
+        FullSet::new(before.resources.iter().chain(new).cloned())
+    }
+
     fn draft(
         &self,
         before: &FullSet,
         set: Arc<FullSet>,
         errors: Vec<(Name, ResourceFailure)>,
-        since: u64,
-        warming: bool,
+        since: Moment,
+        fill: &Fill,
     ) -> Draft {
         let mut message = Message::sotw();
         set.resources.iter().cloned().for_each(|resource| message.push(resource));
         let mut referred = Vec::new();
-        if warming {
+        if fill.warming {
             for resource in set.diff(before).into_iter().filter_map(|change| change.is) {
                 referred.extend_from_slice(resource.referred());
             }

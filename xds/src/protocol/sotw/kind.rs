@@ -75,7 +75,7 @@ pub(super) struct Draft {
 pub(super) struct Fill {
     pub(super) moment: Moment,
     pub(super) now: Instant,
-    /// Whether what is owed may be sent.
+    /// Whether changes may be sent; what was asked for may be at any time.
     pub(super) forward: bool,
     /// Through which moment removals may be sent.
     pub(super) removable: Moment,
@@ -171,14 +171,12 @@ impl Kind {
         for name in &added {
             self.refused.remove(*name);
         }
-        if order::complete_in_sotw(&self.type_url) {
-            if first || new_wildcard || !added.is_empty() {
-                self.owed.everything(Why::Requested, moment, now);
-            }
-            return;
-        }
-        if new_wildcard {
+        let complete = order::complete_in_sotw(&self.type_url);
+        if new_wildcard || (first && complete) {
             self.owed.everything(Why::Requested, moment, now);
+            if complete {
+                return;
+            }
         }
         for name in added {
             self.owed.name(name.clone(), Why::Requested, moment, now);
@@ -284,9 +282,14 @@ impl Kind {
                 self.refused.insert(name.clone(), *version);
             }
         }
-        if let Content::Full(_) = in_flight.content {
+        let adds = |content: &Content| match content {
+            Content::Partial(_) => false,
+            Content::Full(_) => versions.values().any(Option::is_some),
+        };
+        if adds(&in_flight.content) {
             // What is not to blame is sent again, be it nothing at all: on a new
-            // stream the client may hold what no longer exists.
+            // stream the client may hold what no longer exists. If nothing was new,
+            // the same would be refused once more.
             self.owed.everything(Why::Changed, in_flight.since, in_flight.at);
         }
         if self.batches.is_empty() {

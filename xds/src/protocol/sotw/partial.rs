@@ -3,17 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mainstem_proto::any;
-use mainstem_proto::envoy::service::discovery::v3::Resource as Wrapped;
-use mainstem_proto::google::protobuf::{Any, Duration};
-use prost::Message as _;
-
 use super::kind::{Content, Draft, Fill, Kind};
+use super::wrapped::put_beat;
 use crate::names::{Name, collection, is_collection};
 use crate::protocol::heartbeat::Beat;
-use crate::protocol::owed::Everything;
 use crate::protocol::wire::Message;
-use crate::resource::{Resource, put_bytes};
+use crate::resource::Resource;
 use crate::source::{Lookup, ResourceFailure, ResourceView};
 use crate::version::Version;
 
@@ -34,9 +29,11 @@ impl Kind {
         let since = self.removed_through(fill.moment - 1) + 1;
         let mut partial = Partial { message: Message::sotw(), ..Partial::default() };
         self.fill_batch(view, fill, &mut partial);
-        if partial.is_empty() && fill.forward {
-            self.fill_everything(view, fill, &mut partial);
-            self.fill_names(view, fill, &mut partial);
+        if partial.is_empty() {
+            // Who asks for everything asks for what has changed, too.
+            let asked = self.fill_everything(view, fill, &mut partial);
+            let fill_names = Fill { forward: fill.forward || asked, ..*fill };
+            self.fill_names(view, &fill_names, &mut partial);
             self.owed.settle();
         }
         for (name, beat) in self.heartbeats.take_due(fill.now) {
@@ -60,33 +57,43 @@ impl Kind {
         while partial.is_empty() {
             let Some(batch) = self.batches.pop_front() else { return };
             for name in batch {
-                if self.subscription.covers(&name) {
+                // What has changed meanwhile and has to wait is told with other changes.
+                let waits = !fill.forward && self.owed.changed(&name);
+                if self.subscription.covers(&name) && !waits {
                     self.add(&name, view, fill, partial);
                 }
             }
         }
     }
 
-    fn fill_everything(&mut self, view: &dyn ResourceView, fill: &Fill, partial: &mut Partial) {
-        let Some(everything) = self.owed.take_everything() else { return };
+    /// Returns whether everything is asked for and known.
+    fn fill_everything(
+        &mut self,
+        view: &dyn ResourceView,
+        fill: &Fill,
+        partial: &mut Partial,
+    ) -> bool {
+        let Some(mut everything) = self.owed.take_everything() else { return false };
         if !view.complete(&self.type_url) {
-            return self.owed.resume(everything);
+            self.owed.resume(everything);
+            return false;
         }
-        let mut last = everything.after;
         for resource in view.list(&self.type_url) {
-            if last.as_ref().is_some_and(|last| resource.name() <= last) {
+            if everything.after.as_ref().is_some_and(|last| resource.name() <= last) {
                 continue;
             }
             if partial.message.len() >= fill.room {
-                return self.owed.resume(Everything { after: last });
+                self.owed.resume(everything);
+                return true;
             }
-            last = Some(resource.name().clone());
+            everything.after = Some(resource.name().clone());
             self.add_found(&resource, fill, partial);
         }
+        true
     }
 
     fn fill_names(&mut self, view: &dyn ResourceView, fill: &Fill, partial: &mut Partial) {
-        while let Some((name, why)) = self.owed.pop() {
+        while let Some((name, why)) = self.owed.pop(fill.forward) {
             if partial.message.len() >= fill.room {
                 return self.owed.put_back(name, why);
             }
@@ -127,14 +134,7 @@ impl Kind {
         }
         partial.seen.insert(name.clone());
         partial.sent.push((name.clone(), resource.version()));
-        match resource.ttl().filter(|_| fill.ttl) {
-            None => partial.message.push(resource.clone()),
-            Some(ttl) => {
-                self.heartbeats.sent(resource, fill.now);
-                let any = Some(resource.any());
-                partial.message.write(|out| wrapped(name, resource.version(), ttl, any, out));
-            }
-        }
+        self.put(resource, fill, &mut partial.message);
     }
 }
 
@@ -145,29 +145,7 @@ impl Partial {
 
     fn beat(&mut self, name: Name, beat: &Beat) {
         if self.seen.insert(name.clone()) {
-            self.message.write(|out| wrapped(&name, beat.version, beat.ttl, None, out));
+            put_beat(&name, beat, &mut self.message);
         }
     }
-}
-
-/// A resource with a time to live, or a heartbeat for it, in the wrapper that
-/// this protocol needs for either.
-fn wrapped(
-    name: &Name,
-    version: Version,
-    ttl: std::time::Duration,
-    resource: Option<Any>,
-    out: &mut Vec<u8>,
-) {
-    const RESOURCES: u32 = 2;
-    let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(ttl.subsec_nanos()).expect("below 10^9");
-    let wrapped = Wrapped {
-        name: name.to_string(),
-        version: version.to_string(),
-        ttl: Some(Duration { seconds, nanos }),
-        resource,
-        ..Wrapped::default()
-    };
-    put_bytes(RESOURCES, &any(&wrapped).encode_to_vec(), out);
 }

@@ -44,6 +44,74 @@ fn rule_23_clusters_are_accepted_before_routes_change() {
 }
 
 #[test]
+fn rule_23_changes_that_merge_wait_for_what_the_newest_refers_to() {
+    let mut client = settled();
+    change(&client.source, &RDS, &["r=2"]);
+    assert_eq!(client.change(&CDS, &["d=1"]), ["CDS d=1"]);
+    change(&client.source, &CDS, &["e=1"]);
+    assert_eq!(client.change(&RDS, &["r=3"]), NOTHING);
+    assert_eq!(client.ack(&CDS), ["CDS e=1"]);
+    assert_eq!(client.ack(&CDS), ["RDS r=3"]);
+}
+
+#[test]
+fn rule_23_under_steady_changes_routes_wait_no_longer_than_they_may() {
+    let mut client = settled();
+    let second = Duration::from_secs(1);
+    for (change_of, sent) in [("1", vec!["CDS d=1"]), ("2", vec![])] {
+        change(&client.source, &RDS, &[&format!("r={change_of}2")]);
+        assert_eq!(client.change(&CDS, &[&format!("d={change_of}")]), sent);
+        client.after(second);
+    }
+    // The hold began with the oldest of the changes that wait.
+    assert_eq!(client.responses.len(), 1);
+    assert_eq!(client.latest[&RDS].resources[0].resource.as_ref().unwrap().value, "22");
+}
+
+#[test]
+fn rule_23_a_request_releases_nothing_else_that_is_held_back() {
+    let mut client = settled();
+    change(&client.source, &RDS, &["r=2", "new=1"]);
+    assert_eq!(client.change(&CDS, &["d=1"]), ["CDS d=1"]);
+    assert_eq!(client.send(ask(&RDS, &["new"])), ["RDS new=1"]);
+    assert_eq!(client.ack(&RDS), NOTHING);
+    assert_eq!(client.ack(&CDS), ["RDS r=2"]);
+}
+
+#[test]
+fn rule_23_what_is_tried_again_does_not_precede_its_clusters() {
+    let mut client = settled();
+    client.send(ask(&RDS, &["s"]));
+    client.ack(&RDS);
+    assert_eq!(client.change(&RDS, &["r=2", "s=bad"]), ["RDS r=2 s=bad"]);
+    change(&client.source, &RDS, &["r=3"]);
+    assert_eq!(client.change(&CDS, &["d=1"]), ["CDS d=1"]);
+    assert_eq!(client.nack(&RDS, "s: bad"), NOTHING);
+    assert_eq!(client.ack(&CDS), ["RDS r=3"]);
+}
+
+#[test]
+fn rule_23_what_vanished_from_a_refused_response_waits_for_references() {
+    let mut client = settled();
+    assert_eq!(client.change(&CDS, &["c=2", "d=bad"]), ["CDS c=2 d=bad"]);
+    change(&client.source, &RDS, &["r=2"]);
+    change(&client.source, &CDS, &["-c"]);
+    assert_eq!(client.nack(&CDS, "d: bad"), ["RDS r=2"]);
+    assert_eq!(client.ack(&RDS), ["CDS -c"]);
+}
+
+#[test]
+fn rule_23_references_that_come_to_nothing_are_waited_for_no_longer() {
+    let mut client = settled();
+    assert_eq!(client.change(&RDS, &["r=bad"]), ["RDS r=bad"]);
+    client.nack(&RDS, "no");
+    // Back to what was refused before anything of it was sent.
+    change(&client.source, &RDS, &["r=2"]);
+    change(&client.source, &RDS, &["r=bad"]);
+    assert_eq!(client.change(&CDS, &["-c"]), ["CDS -c"]);
+}
+
+#[test]
 fn rule_23_types_go_out_in_order() {
     let mut client = settled();
     for type_url in [RDS, LDS, EDS] {

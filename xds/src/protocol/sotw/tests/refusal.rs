@@ -66,3 +66,23 @@ fn rule_07_partial_types_leave_the_culprit_out() {
     assert_eq!(ask(&mut client, &EDS, &["a", "b", "c"]), NOTHING);
     assert_eq!(client.change(&EDS, &["b=2"]), ["EDS 2"]);
 }
+
+#[test]
+fn rule_07_what_is_no_longer_asked_for_is_not_tried_again() {
+    let mut client = Sotw::new(&source(&LDS, &["a=1", "b=1", "c=bad"]));
+    ask(&mut client, &LDS, &["a", "b", "c"]);
+    let error =
+        mainstem_proto::google::rpc::Status { code: 3, message: "c: bad".into(), details: vec![] };
+    let nack = DiscoveryRequest { error_detail: Some(error), ..want(&client, &LDS, &["a", "c"]) };
+    assert_eq!(client.send(nack), ["LDS 1"]);
+}
+
+#[test]
+fn rule_07_a_refused_removal_is_not_repeated_until_something_changes() {
+    let mut client = Sotw::new(&source(&CDS, &["a=1", "b=1"]));
+    ask(&mut client, &CDS, &[]);
+    ask(&mut client, &CDS, &[]);
+    assert_eq!(client.change(&CDS, &["-b"]), ["CDS 1"]);
+    assert_eq!(client.nack(&CDS, "no"), NOTHING);
+    assert_eq!(client.change(&CDS, &["a=2"]), ["CDS 2"]);
+}
