@@ -2,6 +2,7 @@
 
 mod draft;
 mod kind;
+mod resumed;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use self::draft::Draft;
 use self::kind::{Fill, InFlight, Kind};
+use self::resumed::Resumed;
 use super::nonce::Nonces;
 use super::wire::Envelope;
 use super::{Answered, Moment, ProtocolError, Rejection, Response, Verdict, order};
@@ -71,8 +73,9 @@ impl DeltaState {
         let kind = &mut self.kinds[at];
         let verdict = answer(kind, &request, moment, now);
         kind.subscribe(&request, first, moment, now, &self.limits)?;
-        if first && !request.initial_resource_versions.is_empty() {
-            kind.already_holds(&request.initial_resource_versions, view, moment, now);
+        if first {
+            kind.resumed = Resumed::of(request.initial_resource_versions);
+            kind.compare(view, moment, now);
         }
         Ok(verdict)
     }
@@ -93,6 +96,9 @@ impl DeltaState {
     /// The next response, if any may be sent now. To be called until it
     /// returns `None`, after every request, change and [`deadline`](Self::deadline).
     pub fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
+        for kind in self.kinds.iter_mut().filter(|kind| kind.resumed.is_some()) {
+            kind.compare(view, self.moment, now);
+        }
         loop {
             let settled = self.settled_in_sum();
             if let Some(response) = self.next_in_order(view, now) {

@@ -4,6 +4,8 @@
 //! bodies `1` and `2` and a removal.
 #![allow(clippy::unwrap_used)]
 
+mod veil;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use mainstem_proto::envoy::service::discovery::v3::{
 use mainstem_proto::google::rpc::Status;
 use prost::Message as _;
 
+use self::veil::Veil;
 use super::{Request, State, Verdict};
 use crate::limits::Limits;
 use crate::names::TypeUrl;
@@ -30,6 +33,8 @@ pub(super) type Sotw = Driver<DiscoveryRequest>;
 /// One stream and the source behind it.
 pub(super) struct Driver<R: Driven> {
     pub(super) source: StaticSource,
+    /// What of the source is not known, or fails.
+    pub(super) veil: Veil,
     view: Box<dyn ResourceView>,
     pub(super) state: R::State,
     pub(super) now: Instant,
@@ -59,11 +64,13 @@ where
         let features = features.iter().map(ToString::to_string).collect();
         let node = Node { client_features: features, ..Node::default() };
         let client = Arc::new(Client { node, ..Client::default() });
-        let mut view = source.connect(&client).unwrap();
+        let veil = Veil::default();
+        let mut view = veil.before(source.connect(&client).unwrap());
         view.advance();
         let state = R::State::open(&client, Arc::new(limits), "".into(), 7, Arc::default());
         Driver {
             source: source.clone(),
+            veil,
             view,
             state,
             now: Instant::now(),

@@ -149,6 +149,10 @@ impl Owed {
         self.settle();
     }
 
+    pub(super) fn has_everything(&self) -> bool {
+        self.everything.is_some()
+    }
+
     pub(super) fn take_everything(&mut self) -> Option<Everything> {
         self.everything.take()
     }

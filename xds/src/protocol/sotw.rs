@@ -81,8 +81,9 @@ impl SotwState {
             return Ok(verdict);
         }
         kind.subscribe(&request.resource_names, first, moment, now, &self.limits)?;
-        if first && !request.version_info.is_empty() {
-            kind.already_holds(&request.version_info, view, &self.sets);
+        if first {
+            kind.resumes(request.version_info);
+            kind.compare(view, &self.sets);
         }
         Ok(verdict)
     }
@@ -103,6 +104,9 @@ impl SotwState {
     /// The next response, if any may be sent now. To be called until it
     /// returns `None`, after every request, change and [`deadline`](Self::deadline).
     pub fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
+        for kind in self.kinds.iter_mut().filter(|kind| kind.resumed.is_some()) {
+            kind.compare(view, &self.sets);
+        }
         loop {
             let settled = self.settled_in_sum();
             if let Some(response) = self.next_in_order(view, now) {

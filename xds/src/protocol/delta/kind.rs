@@ -7,6 +7,7 @@ use std::time::Instant;
 use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::draft::{Draft, Terms};
+use super::resumed::Resumed;
 use crate::limits::Limits;
 use crate::names::{Name, Subscription, TypeUrl, WILDCARD, collection, is_collection, normalized};
 use crate::protocol::heartbeat::Heartbeats;
@@ -33,7 +34,10 @@ pub(super) struct Kind {
     /// Names whose current content the client refused, and its version.
     pub(super) refused: BTreeMap<Name, Version>,
     /// The first answer about everything is sent even if there is nothing.
-    greeting: bool,
+    pub(super) greeting: bool,
+    /// What the client held before it connected, as far as that was not compared
+    /// with the view yet.
+    pub(super) resumed: Option<Box<Resumed>>,
 }
 
 /// A response without an answer.
@@ -79,6 +83,7 @@ impl Kind {
             batches_since: 0,
             refused: BTreeMap::new(),
             greeting: false,
+            resumed: None,
         }
     }
 
@@ -134,6 +139,7 @@ impl Kind {
         for name in &names {
             self.owed.name(name.clone(), Why::Requested, moment, now);
             self.refused.remove(name);
+            self.resumed.iter_mut().for_each(|resumed| resumed.forget(name));
         }
         if names.iter().any(|name| is_collection(name)) {
             self.covers_dropped();
@@ -144,6 +150,7 @@ impl Kind {
 
     fn subscribe_all(&mut self, moment: Moment, now: Instant) {
         self.greeting |= !self.subscription.wildcard();
+        self.resumed.iter_mut().for_each(|resumed| resumed.doubt());
         self.subscription.set_wildcard(true);
         self.covers_dropped();
         self.owed.everything(Why::Requested, moment, now);
@@ -189,36 +196,6 @@ impl Kind {
         self.held.retain(|name, _| subscription.covers(name));
         self.refused.retain(|name, _| subscription.covers(name));
         self.heartbeats.retain(|name| subscription.covers(name));
-    }
-
-    /// The client held these versions before it connected: they are not owed,
-    /// and what it holds beyond the view is.
-    pub(super) fn already_holds(
-        &mut self,
-        versions: &BTreeMap<String, String>,
-        view: &dyn ResourceView,
-        moment: Moment,
-        now: Instant,
-    ) {
-        let holds = |resource: &Resource| {
-            let held = versions.get(&**resource.name());
-            held.is_some_and(|held| *held == resource.version().to_string())
-        };
-        if view.complete(&self.type_url) && self.owed.take_everything().is_some() {
-            for resource in view.list(&self.type_url).filter(|resource| !holds(resource)) {
-                self.owed.name(resource.name().clone(), Why::Requested, moment, now);
-            }
-        }
-        for name in versions.keys() {
-            if !self.subscription.covers(name) {
-                continue;
-            }
-            match view.get(&self.type_url, name) {
-                Lookup::Found(resource) if holds(&resource) => self.owed.forget(name),
-                _ => self.owed.name(Name::from(name.as_str()), Why::Requested, moment, now),
-            }
-        }
-        self.owed.settle();
     }
 
     /// The view has something else under these names.

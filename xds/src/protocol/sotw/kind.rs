@@ -40,6 +40,9 @@ pub(super) struct Kind {
     /// Names whose current content the client refused, and its version.
     pub(super) refused: BTreeMap<Name, Version>,
     named_ever: bool,
+    /// Of a type with complete responses, the version that the client brought
+    /// from an earlier stream, until it was sent something on this one.
+    pub(super) resumed: Option<Box<str>>,
 }
 
 /// A response without an answer.
@@ -100,6 +103,7 @@ impl Kind {
             batches_since: 0,
             refused: BTreeMap::new(),
             named_ever: false,
+            resumed: None,
         }
     }
 
@@ -152,6 +156,10 @@ impl Kind {
         if !first && old.wildcard() == wildcard && *old.name_set() == set {
             return Ok(());
         }
+        // In between the client may have dropped what the version is of.
+        if let Some(version) = &mut self.resumed {
+            *version = Box::default();
+        }
         self.owe_new(&old, &set, first, moment, now);
         self.forget_uncovered();
         Ok(())
@@ -197,28 +205,30 @@ impl Kind {
         }
     }
 
-    /// The client held this version before it connected. That spares the
-    /// answer only if it asks for everything, or it may ask for more names now
-    /// than the version covers; and only of a type with complete responses, or
-    /// it may have accepted a part of what the version covers.
-    pub(super) fn already_holds(
-        &mut self,
-        version: &str,
-        view: &dyn ResourceView,
-        sets: &FullSets,
-    ) {
+    /// The client held this version before it connected.
+    pub(super) fn resumes(&mut self, version: String) {
+        if order::complete_in_sotw(&self.type_url) && !version.is_empty() {
+            self.resumed = Some(version.into());
+        }
+    }
+
+    /// Compares what the client held before it connected with the view, once that
+    /// is complete. Equality spares the answer only if the client asks for
+    /// everything, or it may ask for more names now than the version covers; and
+    /// only of a type with complete responses, or it may have accepted a part of
+    /// what the version covers.
+    pub(super) fn compare(&mut self, view: &dyn ResourceView, sets: &FullSets) {
         let pure_wildcard = self.subscription.wildcard() && self.subscription.is_empty();
-        let complete = order::complete_in_sotw(&self.type_url) && view.complete(&self.type_url);
-        if !pure_wildcard || !complete {
+        if !pure_wildcard || !view.complete(&self.type_url) {
             return;
         }
+        let Some(version) = self.resumed.take() else { return };
         let current = view.set_version(&self.type_url, None);
-        if current.to_string() != version {
-            return;
+        if current.to_string() == *version {
+            self.owed.clear();
+            let build = || FullSet::new(view.list(&self.type_url));
+            self.held = Some(sets.get_or_build(&self.type_url, current, build));
         }
-        self.owed.forget_everything();
-        let build = || FullSet::new(view.list(&self.type_url));
-        self.held = Some(sets.get_or_build(&self.type_url, current, build));
     }
 
     /// The view has something else under these names.
@@ -249,6 +259,7 @@ impl Kind {
     /// A response went out.
     pub(super) fn sent(&mut self, nonce: Nonce, (since, content): (Moment, Content), at: Instant) {
         self.last_nonce = Some(nonce);
+        self.resumed = None;
         self.in_flight = Some(InFlight { since, at, content });
     }
 

@@ -1,6 +1,7 @@
 //! The rules of the state-of-the-world protocol, by their numbers.
 #![allow(clippy::unwrap_used)]
 
+mod lifecycle;
 mod order;
 mod refusal;
 

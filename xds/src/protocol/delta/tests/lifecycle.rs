@@ -115,6 +115,52 @@ fn what_is_not_known_yet_is_not_answered_as_absent() {
 }
 
 #[test]
+fn rule_20_what_is_held_is_compared_once_it_is_known() {
+    let held = |body: &str| Version::of(body.as_bytes()).to_string();
+    let resumes = |type_url: &TypeUrl, names: &[&str]| {
+        let versions = [("changed", held("1")), ("gone", held("1")), ("same", held("1"))];
+        let mut client = Delta::new(&source(type_url, &["changed=2", "new=1", "same=1"]));
+        client.veil.draw();
+        let request = DeltaDiscoveryRequest {
+            initial_resource_versions: versions.map(|(n, version)| (n.to_owned(), version)).into(),
+            ..ask(type_url, names)
+        };
+        assert_eq!(client.send(request), NOTHING);
+        client
+    };
+    let mut client = resumes(&CDS, &[]);
+    client.veil.lift();
+    assert_eq!(client.poll(), ["CDS changed=2 new=1 -gone"]);
+    assert_eq!(client.ack(&CDS), NOTHING);
+    assert!(client.state.settled());
+
+    let mut client = resumes(&EDS, &["changed", "same"]);
+    client.veil.lift();
+    assert_eq!(client.poll(), ["EDS changed=2"]);
+
+    // Who asks again while nothing is known is answered whatever it has.
+    let mut client = resumes(&EDS, &["changed", "same"]);
+    client.send(ask(&EDS, &["same"]));
+    client.veil.lift();
+    assert_eq!(client.poll(), ["EDS changed=2 same=1"]);
+}
+
+#[test]
+fn rule_20_a_single_name_is_compared_once_it_is_loaded() {
+    let mut client = Delta::new(&source(&EDS, &["a=1", "b=1"]));
+    client.veil.answer(&EDS, "b", Lookup::Loading);
+    let versions = ["a", "b"].map(|name| (name.to_owned(), Version::of(b"1").to_string()));
+    let request = DeltaDiscoveryRequest {
+        initial_resource_versions: versions.into(),
+        ..ask(&EDS, &["a", "b"])
+    };
+    assert_eq!(client.send(request), NOTHING);
+    client.veil.lift();
+    assert_eq!(client.poll(), NOTHING);
+    assert_eq!(client.change(&EDS, &["b=2"]), ["EDS b=2"]);
+}
+
+#[test]
 fn rule_27_an_error_of_a_resource_is_told_once() {
     let failed = |code| Uniform(Lookup::Failed(ResourceFailure { code, message: "why".into() }));
     let denied = failed(tonic::Code::PermissionDenied);
