@@ -30,6 +30,7 @@ pub use wire::Message;
 pub(crate) use wire::Place;
 
 use crate::names::{Name, TypeUrl};
+use crate::source::ResourceFailure;
 
 /// Counts the moments of a view, as far as one stream has seen them.
 type Moment = u64;
@@ -123,6 +124,12 @@ impl From<ProtocolError> for tonic::Status {
             ProtocolError::TooMany { .. } => tonic::Status::resource_exhausted(text),
         }
     }
+}
+
+/// Whether the failure says something of the resource itself; else it is passing
+/// trouble, and no reason to drop what a client holds.
+fn is_lasting(failure: &ResourceFailure) -> bool {
+    matches!(failure.code, tonic::Code::NotFound | tonic::Code::PermissionDenied)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod full;
 mod full_set;
 mod kind;
 mod partial;
+mod told;
 mod wrapped;
 
 use std::sync::Arc;

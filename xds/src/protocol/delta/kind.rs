@@ -13,7 +13,7 @@ use crate::names::{Name, Subscription, TypeUrl, WILDCARD, collection, is_collect
 use crate::protocol::heartbeat::Heartbeats;
 use crate::protocol::nonce::Nonce;
 use crate::protocol::owed::{Owed, Why};
-use crate::protocol::{Moment, ProtocolError, refusal};
+use crate::protocol::{Moment, ProtocolError, is_lasting, refusal};
 use crate::resource::Resource;
 use crate::source::{Lookup, ResourceView};
 use crate::version::Version;
@@ -367,8 +367,7 @@ impl Kind {
             Lookup::Found(resource) => self.add_found(&resource, terms, draft, Draft::add),
             Lookup::Loading => {}
             Lookup::Failed(failure) => {
-                let lasting =
-                    matches!(failure.code, tonic::Code::NotFound | tonic::Code::PermissionDenied);
+                let lasting = is_lasting(&failure);
                 draft.fail(name, failure);
                 if lasting {
                     self.remove(name, draft);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::full_set::{FullSet, FullSets};
 use super::kind::{Content, Draft, Fill, Kind};
 use crate::names::{Name, collection, is_collection};
-use crate::protocol::Moment;
 use crate::protocol::wire::Message;
+use crate::protocol::{Moment, is_lasting};
 use crate::resource::Resource;
 use crate::source::{Lookup, ResourceFailure, ResourceView};
 
@@ -14,6 +14,23 @@ use crate::source::{Lookup, ResourceFailure, ResourceView};
 struct Target {
     set: Arc<FullSet>,
     errors: Vec<(Name, ResourceFailure)>,
+    /// Whether something of it is not known yet.
+    loading: bool,
+}
+
+/// What the view has under names.
+#[derive(Default)]
+struct Named {
+    found: Vec<Arc<Resource>>,
+    failed: Vec<(Name, ResourceFailure)>,
+    loading: bool,
+}
+
+impl Target {
+    /// Whether an answer would say nothing but that what is not known does not exist.
+    fn says_nothing(&self, before: &FullSet) -> bool {
+        self.loading && self.errors.is_empty() && self.set.version == before.version
+    }
 }
 
 impl Kind {
@@ -47,6 +64,9 @@ impl Kind {
             return None;
         }
         let target = self.target(view, before, sets)?;
+        if target.says_nothing(before) {
+            return None;
+        }
         let set = if requested && !fill.forward {
             let set = self.with_requested(before, &target.set);
             self.owed.answered();
@@ -56,7 +76,8 @@ impl Kind {
             self.with_removals_held(before, target.set, owed, fill, sets)
         };
         // Who asks is answered, be it with what it has.
-        let news = self.held.is_none() || set.version != before.version;
+        let news =
+            self.held.is_none() || set.version != before.version || !target.errors.is_empty();
         (requested || news).then(|| self.draft(before, set, target.errors, since, fill))
     }
 
@@ -88,8 +109,8 @@ impl Kind {
         self.refused.get(resource.name()) == Some(&resource.version())
     }
 
-    /// What the view has of the subscription; `None` while something of it is
-    /// not known.
+    /// What the view has of the subscription; `None` while a part of it is not
+    /// known that the client may hold.
     fn target(
         &mut self,
         view: &dyn ResourceView,
@@ -104,13 +125,13 @@ impl Kind {
             let version = view.set_version(&self.type_url, None);
             sets.get_or_build(&self.type_url, version, || FullSet::new(view.list(&self.type_url)))
         };
-        let mut errors = Vec::new();
+        let mut named = Named::default();
         let mut set = if wildcard && self.subscription.is_empty() {
             everything()
         } else {
             let listed = if wildcard { everything().resources.to_vec() } else { Vec::new() };
-            let named = self.named(view, before, &mut errors)?;
-            sets.share(&self.type_url, FullSet::new(listed.into_iter().chain(named)))
+            named = self.named(view, before)?;
+            sets.share(&self.type_url, FullSet::new(listed.into_iter().chain(named.found)))
         };
         self.refused.retain(|name, version| {
             set.get(name).is_some_and(|resource| resource.version() == *version)
@@ -118,32 +139,41 @@ impl Kind {
         if !self.refused.is_empty() {
             set = sets.share(&self.type_url, self.without_refused(before, &set));
         }
-        Some(Target { set, errors })
+        let errors = self.told.news(named.failed);
+        Some(Target { set, errors, loading: named.loading })
     }
 
-    fn named(
-        &self,
-        view: &dyn ResourceView,
-        before: &FullSet,
-        errors: &mut Vec<(Name, ResourceFailure)>,
-    ) -> Option<Vec<Arc<Resource>>> {
-        let mut found = Vec::new();
+    /// What the view has under the names that were asked for.
+    ///
+    /// A name that is not known yet keeps what the client has under it. If it has
+    /// nothing, the name is left out, so that others need not wait for it: gRPC takes
+    /// what it never had for late and not for absent. Only of a client that
+    /// brought something from an earlier stream it is not known what it has.
+    fn named(&self, view: &dyn ResourceView, before: &FullSet) -> Option<Named> {
+        let mut named = Named::default();
         for name in self.subscription.iter() {
             match view.get(&self.type_url, name) {
-                Lookup::Found(resource) => found.push(resource),
-                // Leaving it out would say that it does not exist.
-                Lookup::Loading => found.push(before.get(name)?.clone()),
-                Lookup::Failed(failure) => errors.push((name.clone(), failure)),
+                Lookup::Found(resource) => named.found.push(resource),
+                Lookup::Loading if self.resumed.is_some() => return None,
+                Lookup::Loading => {
+                    named.loading = true;
+                    named.found.extend(before.get(name).cloned());
+                }
+                Lookup::Failed(failure) => match before.get(name) {
+                    // Passing trouble is no reason to drop what the client holds.
+                    Some(held) if !is_lasting(&failure) => named.found.push(held.clone()),
+                    _ => named.failed.push((name.clone(), failure)),
+                },
                 Lookup::Absent if is_collection(name) => {
                     let is_member = |resource: &Arc<Resource>| {
                         collection(resource.name()).is_some_and(|collection| collection == **name)
                     };
-                    found.extend(view.list(&self.type_url).filter(is_member));
+                    named.found.extend(view.list(&self.type_url).filter(is_member));
                 }
                 Lookup::Absent => {}
             }
         }
-        Some(found)
+        Some(named)
     }
 
     /// The set with the last accepted bytes in place of the refused ones.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::full_set::{FullSet, FullSets};
+use super::told::Told;
 use crate::limits::Limits;
 use crate::names::{Name, NameSet, Subscription, TypeUrl, WILDCARD, hash_of, normalized};
 use crate::protocol::heartbeat::Heartbeats;
@@ -40,6 +41,8 @@ pub(super) struct Kind {
     /// Names whose current content the client refused, and its version.
     pub(super) refused: BTreeMap<Name, Version>,
     named_ever: bool,
+    /// Of a type with complete responses, errors that the client was told.
+    pub(super) told: Told,
     /// Of a type with complete responses, the version that the client brought
     /// from an earlier stream, until it was sent something on this one.
     pub(super) resumed: Option<Box<str>>,
@@ -103,6 +106,7 @@ impl Kind {
             batches_since: 0,
             refused: BTreeMap::new(),
             named_ever: false,
+            told: Told::default(),
             resumed: None,
         }
     }
@@ -178,6 +182,7 @@ impl Kind {
         let added: Vec<&Name> = set.iter().filter(|name| !old.contains(name)).collect();
         for name in &added {
             self.refused.remove(*name);
+            self.told.forget(name);
         }
         let complete = order::complete_in_sotw(&self.type_url);
         if new_wildcard || (first && complete) {
@@ -196,6 +201,7 @@ impl Kind {
         self.owed.retain(|name| subscription.covers(name));
         self.refused.retain(|name, _| subscription.covers(name));
         self.heartbeats.retain(|name| subscription.covers(name));
+        self.told.retain(|name| subscription.covers(name));
         // Clients drop what they no longer ask for.
         if let Some(held) = &mut self.held {
             let covered = |resource: &&Arc<Resource>| subscription.covers(resource.name());
