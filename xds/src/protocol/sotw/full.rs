@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::full_set::{FullSet, FullSets};
 use super::kind::{Content, Draft, Fill, Kind};
 use crate::names::{Name, collection, is_collection};
+use crate::protocol::heartbeat::Heartbeats;
 use crate::protocol::wire::Message;
 use crate::protocol::{Moment, is_lasting};
 use crate::resource::Resource;
@@ -34,7 +35,8 @@ impl Target {
 }
 
 impl Kind {
-    /// Everything that the client shall keep, if that is not what it has.
+    /// Everything that the client shall keep, if that is not what it has or if it
+    /// forgets that without hearing of it again.
     pub(super) fn fill_full(
         &mut self,
         view: &dyn ResourceView,
@@ -42,7 +44,7 @@ impl Kind {
         sets: &FullSets,
     ) -> Option<Draft> {
         let before = self.held.clone().unwrap_or_else(|| Arc::new(FullSet::new([])));
-        self.fill_news(&before, view, fill, sets)
+        self.fill_news(&before, view, fill, sets).or_else(|| self.fill_heartbeat(fill))
     }
 
     fn fill_news(
@@ -79,6 +81,22 @@ impl Kind {
         let news =
             self.held.is_none() || set.version != before.version || !target.errors.is_empty();
         (requested || news).then(|| self.draft(before, set, target.errors, since, fill))
+    }
+
+    /// All that the client accepted once more, if some of it is to be confirmed.
+    /// Without bodies, as other types have it, listeners and clusters would be
+    /// deleted: Envoy takes what has a body for the complete set.
+    fn fill_heartbeat(&mut self, fill: &Fill) -> Option<Draft> {
+        if self.heartbeats.next().is_none_or(|due| due > fill.now) {
+            return None;
+        }
+        let Some(held) = self.held.clone() else {
+            // What was sent was refused.
+            self.heartbeats = Heartbeats::default();
+            return None;
+        };
+        let since = self.removed_through(fill.moment - 1) + 1;
+        Some(self.draft(&held, held.clone(), Vec::new(), since, fill))
     }
 
     /// The next batch left by a NACK, on top of what the client accepted.
@@ -227,7 +245,7 @@ impl Kind {
     }
 
     fn draft(
-        &self,
+        &mut self,
         before: &FullSet,
         set: Arc<FullSet>,
         errors: Vec<(Name, ResourceFailure)>,
@@ -235,7 +253,9 @@ impl Kind {
         fill: &Fill,
     ) -> Draft {
         let mut message = Message::sotw();
-        set.resources.iter().cloned().for_each(|resource| message.push(resource));
+        set.resources.iter().for_each(|resource| self.put(resource, fill, &mut message));
+        let lasts = |name: &str| set.get(name).is_some_and(|resource| resource.ttl().is_some());
+        self.heartbeats.retain(lasts);
         let mut referred = Vec::new();
         if fill.warming {
             for resource in set.diff(before).into_iter().filter_map(|change| change.is) {

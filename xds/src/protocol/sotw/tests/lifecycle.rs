@@ -69,6 +69,27 @@ fn rule_22_what_a_client_may_have_from_an_earlier_stream_is_not_left_out() {
 }
 
 #[test]
+fn rule_25_of_clusters_all_are_sent_again_to_confirm_one() {
+    let features = ["xds.config.supports-resource-ttl", "xds.config.supports-resource-in-sotw"];
+    let source = source(&CDS, &["b=1"]);
+    source.set(Resource::new(&CDS, "a", "1".to_owned()).with_ttl(Duration::from_secs(9)));
+    let mut client = Sotw::with(&source, &features, Limits::default());
+    assert_eq!(ask(&mut client, &CDS, &[]), ["CDS 1 a=1"]);
+    ask(&mut client, &CDS, &[]);
+    assert_eq!(client.after(Duration::from_secs(3)), ["CDS 1 a=1"]);
+    ask(&mut client, &CDS, &[]);
+    assert_eq!(client.state.deadline(client.now), Some(client.now + Duration::from_secs(3)));
+    assert_eq!(client.change(&CDS, &["-a"]), ["CDS 1"]);
+    ask(&mut client, &CDS, &[]);
+    assert_eq!(client.state.deadline(client.now), None);
+    let mut client = Sotw::with(&client.source, &features[..1], Limits::default());
+    source.set(Resource::new(&CDS, "a", "1".to_owned()).with_ttl(Duration::from_secs(9)));
+    assert_eq!(ask(&mut client, &CDS, &[]), ["CDS 1 1"]);
+    ask(&mut client, &CDS, &[]);
+    assert_eq!(client.after(Duration::from_secs(3)), NOTHING);
+}
+
+#[test]
 fn rule_27_an_error_of_a_resource_is_told_once() {
     let failed =
         |code| Lookup::Failed(ResourceFailure { code, message: "nothing of that name".into() });
