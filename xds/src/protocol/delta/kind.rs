@@ -393,6 +393,10 @@ impl Kind {
             .list(&self.type_url)
             .filter(|resource| collection(resource.name()).is_some_and(|of| *of == **glob))
             .collect();
+        if members.is_empty() {
+            // As any name without a resource, so that nobody waits for it.
+            draft.remove(glob);
+        }
         for resource in members {
             self.add_found(&resource, terms, draft, Draft::add);
         }

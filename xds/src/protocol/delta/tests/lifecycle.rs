@@ -161,6 +161,15 @@ fn rule_20_a_single_name_is_compared_once_it_is_loaded() {
 }
 
 #[test]
+fn rule_22_an_empty_collection_is_answered() {
+    let mut client = Delta::new(&StaticSource::new());
+    let all = "xdstp://x/t/dir/*";
+    assert_eq!(client.send(ask(&CDS, &[all])), [format!("CDS -{all}")]);
+    assert_eq!(client.ack(&CDS), NOTHING);
+    assert_eq!(client.change(&CDS, &["xdstp://x/t/dir/one=1"]), ["CDS xdstp://x/t/dir/one=1"]);
+}
+
+#[test]
 fn rule_27_an_error_of_a_resource_is_told_once() {
     let failed = |code| Uniform(Lookup::Failed(ResourceFailure { code, message: "why".into() }));
     let denied = failed(tonic::Code::PermissionDenied);
