@@ -104,7 +104,7 @@ fn feed<R: Driven>(requests: Vec<Vec<u8>>)
 where
     R::State: State<Request = R>,
 {
-    let mut world = World::new();
+    let world = World::new();
     world.change(0, 0, Some(2));
     let mut stream: Driver<R> = Driver::with(&world.source, &[], LIMITS);
     for bytes in requests {
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn no_delta_request_breaks_a_stream(requests in vec((delta_request(), changes()), 0..60)) {
-        let mut world = World::new();
+        let world = World::new();
         let mut stream: Delta = Driver::with(&world.source, &[], LIMITS);
         for (request, changes) in requests {
             for (of, name, content) in changes {
@@ -153,7 +153,7 @@ proptest! {
 
     #[test]
     fn no_sotw_request_breaks_a_stream(requests in vec((sotw_request(), changes()), 0..60)) {
-        let mut world = World::new();
+        let world = World::new();
         let mut stream: Sotw = Driver::with(&world.source, &[], LIMITS);
         for (request, changes) in requests {
             for (of, name, content) in changes {

@@ -7,7 +7,9 @@ use mainstem_proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryR
 use mainstem_proto::google::rpc::Status;
 use proptest::prelude::*;
 
-use super::{NAMES, Step, TYPES, World, budget, is_bad, steps};
+use super::order::{Accepted, Order, Told};
+use super::{NAMES, Step, TYPES, World, budget, is_bad, limits, steps};
+use crate::protocol::Verdict;
 use crate::protocol::harness::Sotw;
 use crate::protocol::order::complete_in_sotw;
 
@@ -22,11 +24,16 @@ struct OfType {
     nonce: String,
     version: String,
     old_nonce: String,
+    /// Asked for more while a response was unread, which the server does not heed.
+    unheard: bool,
 }
 
 struct ModelClient {
+    world: World,
     stream: Sotw,
     types: Vec<OfType>,
+    /// Checked of a stream that lets changes wait as long as it takes.
+    order: Option<Order>,
 }
 
 impl OfType {
@@ -45,6 +52,21 @@ impl OfType {
         }
     }
 
+    fn told(&self, of: usize, response: &DiscoveryResponse) -> Told {
+        let bodies = response.resources.iter().map(|any| String::from_utf8(any.value.to_vec()));
+        let named = bodies.map(|body| {
+            let body = body.unwrap();
+            (body.split(':').next().unwrap().to_owned(), body)
+        });
+        let resources: BTreeMap<String, String> = named.collect();
+        let gone = |name: &&String| !resources.contains_key(*name) && self.covers(name);
+        let removed = match complete_in_sotw(&TYPES[of]) {
+            true => self.held.keys().filter(gone).cloned().collect(),
+            false => BTreeSet::new(),
+        };
+        Told { resources, removed }
+    }
+
     fn forget_uncovered(&mut self) {
         let (wildcard, names) = (self.wildcard, &self.names);
         self.held.retain(|name, _| wildcard || names.contains(name.as_str()));
@@ -52,10 +74,12 @@ impl OfType {
 }
 
 impl ModelClient {
-    fn new(world: &World) -> ModelClient {
+    fn new(world: &World, patient: bool) -> ModelClient {
         ModelClient {
-            stream: Sotw::new(&world.source),
+            world: world.clone(),
+            stream: Sotw::with(&world.source, &[], limits(patient)),
             types: TYPES.iter().map(|_| OfType::default()).collect(),
+            order: patient.then(Order::default),
         }
     }
 
@@ -64,19 +88,37 @@ impl ModelClient {
         self.turn();
     }
 
+    fn asks(&mut self, of: usize, name: Option<usize>) {
+        self.order.iter_mut().for_each(|order| order.asks(of, name));
+    }
+
+    fn check_order(&mut self, of: usize, response: &DiscoveryResponse) {
+        let types = &self.types;
+        let held = std::array::from_fn(|of| types[of].held.clone());
+        let covers = |of: usize, name: &str| types[of].covers(name);
+        let client = Accepted { held, covers: &covers, hears_of_removals: false };
+        let told = types[of].told(of, response);
+        if let Some(order) = &mut self.order {
+            order.told(&self.world, of, &told, &client);
+        }
+    }
+
     /// Lets the server send what it may.
     fn turn(&mut self) {
         self.stream.poll();
         for response in std::mem::take(&mut self.stream.responses) {
             let at = TYPES.iter().position(|of| **of == response.type_url).unwrap();
+            self.check_order(at, &response);
             self.types[at].unread.push_back(response);
             assert_eq!(self.types[at].unread.len(), 1, "more than one response without an answer");
         }
     }
 
     fn subscribe(&mut self, of: usize, name: Option<usize>) {
+        self.asks(of, name);
         let state = &mut self.types[of];
         state.asked = true;
+        state.unheard |= !state.unread.is_empty();
         // What was accepted no longer stands for all that is asked for.
         state.version.clear();
         match name {
@@ -112,34 +154,34 @@ impl ModelClient {
     fn read(&mut self, of: usize, names_culprits: bool) -> bool {
         let state = &mut self.types[of];
         let Some(response) = state.unread.pop_front() else { return false };
-        let bodies: Vec<String> = response
-            .resources
-            .iter()
-            .map(|any| String::from_utf8(any.value.to_vec()).unwrap())
-            .collect();
-        let named: BTreeMap<String, String> = bodies
-            .iter()
-            .map(|body| (body.split(':').next().unwrap().to_owned(), body.clone()))
-            .collect();
-        assert_eq!(named.len(), bodies.len(), "twice in a response");
+        let told = state.told(of, &response);
+        assert_eq!(told.resources.len(), response.resources.len(), "twice in a response");
         state.old_nonce = std::mem::replace(&mut state.nonce, response.nonce.clone());
-        let culprits: Vec<&str> =
-            named.iter().filter(|(_, body)| is_bad(body)).map(|(name, _)| name.as_str()).collect();
+        let bad = told.resources.iter().filter(|(_, body)| is_bad(body));
+        let culprits: Vec<&str> = bad.map(|(name, _)| name.as_str()).collect();
         let mut error_detail = None;
         if culprits.is_empty() {
             state.version.clone_from(&response.version_info);
             if complete_in_sotw(&TYPES[of]) {
                 state.held.clear();
             }
-            state.held.extend(named);
+            state.held.extend(told.resources.clone());
             state.forget_uncovered();
+            self.order.iter_mut().for_each(|order| order.accepts(&self.world, of, &told));
         } else {
             let message =
                 if names_culprits { format!("bad: {}", culprits.join(", ")) } else { "no".into() };
             error_detail = Some(Status { code: 3, message, details: vec![] });
         }
-        let request = DiscoveryRequest { error_detail, ..state.request(of) };
-        self.send(request);
+        let request = DiscoveryRequest { error_detail, ..self.types[of].request(of) };
+        let verdict = self.stream.try_send(request).unwrap();
+        if let (Verdict::Nack(_, rejection), Some(order)) = (verdict, &mut self.order) {
+            order.refuses(&self.world, of, &told, &rejection.culprits);
+        }
+        if std::mem::take(&mut self.types[of].unheard) {
+            self.asks(of, None);
+        }
+        self.turn();
         true
     }
 
@@ -152,8 +194,10 @@ impl ModelClient {
         }
     }
 
-    fn reconnect(&mut self, world: &World) {
-        self.stream = Sotw::new(&world.source);
+    fn reconnect(&mut self) {
+        let limits = limits(self.order.is_some());
+        self.order.iter_mut().for_each(Order::reconnects);
+        self.stream = Sotw::with(&self.world.source, &[], limits);
         for of in 0..TYPES.len() {
             let state = &mut self.types[of];
             state.unread.clear();
@@ -188,17 +232,20 @@ proptest! {
     #![proptest_config(budget())]
 
     #[test]
-    fn any_sotw_client_ends_with_what_the_source_has(steps in steps()) {
-        let mut world = World::new();
-        let mut client = ModelClient::new(&world);
+    fn any_sotw_client_ends_with_what_the_source_has(steps in steps(), patient: bool) {
+        let world = World::new();
+        let mut client = ModelClient::new(&world, patient);
         for step in steps {
             match step {
-                Step::Change { of, name, content } => world.change(of, name, content),
+                Step::Change { of, name, content } => {
+                    world.change(of, name, content);
+                    client.order.iter_mut().for_each(|order| order.changes(&world));
+                }
                 Step::Subscribe { of, name } => client.subscribe(of, name),
                 Step::Unsubscribe { of, name } => client.unsubscribe(of, name),
                 Step::Read { of, names_culprits } => { client.read(of, names_culprits); }
                 Step::Stale { of } => client.stale(of),
-                Step::Reconnect => client.reconnect(&world),
+                Step::Reconnect => client.reconnect(),
                 Step::Turn => client.turn(),
                 Step::Wait => client.stream.now += Duration::from_secs(1),
             }
