@@ -369,7 +369,7 @@ pub struct ProxyType {
     /// `CDS`, `EDS`, `LDS`, `RDS`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// `synced`, `stale`, `rejected` or `empty`.
+    /// `synced`, `stale`, `rejected` (as long as it refuses anything) or `empty`.
     pub state: String,
     /// How many names it asked for; absent where it asked for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -388,6 +388,25 @@ pub struct ProxyType {
     /// What it last refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nacked: Option<Nack>,
+    /// How many resources it refuses as they are now.
+    #[serde(default)]
+    pub refused: usize,
+    /// The first of them by name, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+}
+
+/// A resource that a client refuses as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refusal {
+    /// The resource.
+    pub name: String,
+    /// The version that it refuses.
+    pub version: String,
+    /// When it refused that first.
+    pub at: String,
+    /// What it said, shortened.
+    pub message: String,
 }
 
 /// A refusal.

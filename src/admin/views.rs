@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use mainstem_kubernetes::custom::CustomName;
 use mainstem_model as model;
 use mainstem_xds::ClientStatus;
-use mainstem_xds::clients::{Protocol, SyncState, TypeStatus};
+use mainstem_xds::clients::{Protocol, Refused, TypeStatus};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -270,16 +270,13 @@ pub fn proxy(app: &App, status: ClientStatus, proxy: Option<model::Proxy>) -> ap
     }
 }
 
+/// How many refusals of a type are listed.
+const REFUSALS: usize = 20;
+
 fn proxy_type(of: TypeStatus) -> api::ProxyType {
-    let state = match of.state() {
-        SyncState::Empty => "empty",
-        SyncState::Synced => "synced",
-        SyncState::Stale => "stale",
-        SyncState::Rejected => "rejected",
-    };
     api::ProxyType {
         kind: mainstem_xds::TypeUrl::from(of.type_url.as_str()).short().to_owned(),
-        state: state.to_owned(),
+        state: of.state().word().to_owned(),
         names: (!of.wildcard).then_some(of.names),
         pending: of.pending,
         stale_since: of.stale_since.map(time),
@@ -290,6 +287,17 @@ fn proxy_type(of: TypeStatus) -> api::ProxyType {
             message: nack.rejection.message,
             culprits: texts(nack.rejection.culprits),
         }),
+        refused: of.refused.len(),
+        refusals: of.refused.iter().take(REFUSALS).map(refusal).collect(),
+    }
+}
+
+fn refusal(refused: &Refused) -> api::Refusal {
+    api::Refusal {
+        name: refused.name.to_string(),
+        version: refused.version.to_string(),
+        at: time(refused.at),
+        message: refused.message.to_string(),
     }
 }
 

@@ -86,7 +86,7 @@ pub struct ResourceName {
 pub struct Carriers {
     /// How many are given it.
     pub total: usize,
-    /// How many of them accepted the latest response of its type.
+    /// How many of them accepted it.
     pub acked: usize,
     /// The first of them by connection, at most 20.
     pub first: Vec<Carrier>,
@@ -97,6 +97,6 @@ pub struct Carriers {
 pub struct Carrier {
     /// Its node id.
     pub proxy: String,
-    /// `synced` where it accepted everything, else `stale`, `rejected` or `empty`.
+    /// `synced` where it accepted this, else `stale`, `rejected` or `empty`.
     pub state: String,
 }

@@ -405,9 +405,9 @@ pub fn proxies(all: &[Proxy]) -> String {
             let of = proxy.types.iter().find(|of| of.kind == kind);
             of.map_or("-".to_owned(), sync_state)
         };
-        let name = if proxy.name.is_empty() { &proxy.id } else { &proxy.name };
         let [cds, eds, lds, rds] = KINDS.map(state);
-        let row = [name, &proxy.kind, &proxy.cluster, &cds, &eds, &lds, &rds, &proxy.protocol];
+        let (name, kind, cluster) = (name_of(proxy), &proxy.kind, &proxy.cluster);
+        let row = [name, kind, cluster, &cds, &eds, &lds, &rds, &proxy.protocol];
         let row = row.map(|cell| or_dash(cell).to_owned());
         table.add_row(row.into_iter().chain([age(&proxy.since), proxy.agent.clone()]));
     }
@@ -416,12 +416,15 @@ pub fn proxies(all: &[Proxy]) -> String {
         let (name, group, since) = (&proxy.name, &track.proxies, &track.since);
         let _ = write!(text, "\n{name} is frozen with {group}: it keeps what was so at {since}\n");
     }
-    for (proxy, of) in all.iter().flat_map(|p| p.types.iter().map(move |of| (p, of))) {
-        if let Some(refusal) = refusal(of) {
-            let _ = write!(text, "\n{} rejected {}: {refusal}\n", proxy.name, of.kind);
-        }
+    let types = all.iter().flat_map(|proxy| proxy.types.iter().map(move |of| (proxy, of)));
+    for (proxy, of) in types.filter(|(_, of)| of.state == "rejected") {
+        text += &refusals(name_of(proxy), of);
     }
     text
+}
+
+fn name_of(proxy: &Proxy) -> &str {
+    if proxy.name.is_empty() { &proxy.id } else { &proxy.name }
 }
 
 /// `synced`, or `stale 5m` with the time for which it has been behind.
@@ -432,9 +435,27 @@ fn sync_state(of: &ProxyType) -> String {
     }
 }
 
-fn refusal(of: &ProxyType) -> Option<&str> {
-    let nacked = of.nacked.as_ref().filter(|_| of.state == "rejected");
-    nacked.map(|nacked| nacked.message.as_str())
+/// How many refusals of a type are printed.
+const REFUSALS: usize = 5;
+
+/// What a proxy refuses of a type, or what it said against the latest response as long
+/// as nothing of that is found guilty.
+fn refusals(proxy: &str, of: &ProxyType) -> String {
+    let kind = &of.kind;
+    if of.refused == 0 {
+        let said = of.nacked.iter();
+        return said.map(|nack| format!("\n{proxy} rejected {kind}: {}\n", nack.message)).collect();
+    }
+    let mut text = String::new();
+    for refusal in of.refusals.iter().take(REFUSALS) {
+        let (name, since, message) = (&refusal.name, age(&refusal.at), refusal.message.trim());
+        let _ = write!(text, "\n{proxy} refuses {kind} {name} for {since}: {message}\n");
+    }
+    let more = of.refused.saturating_sub(REFUSALS);
+    if more > 0 {
+        let _ = write!(text, "\n{proxy} refuses {more} more {kind}\n");
+    }
+    text
 }
 
 /// `mainstem conflicts`.

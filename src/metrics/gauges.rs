@@ -5,11 +5,13 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mainstem_model::{Freshness, RegistryId, RegistryState};
+use mainstem_xds::Clients;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::pushes::{SHOWN, label};
 use crate::admin::App;
 
 /// Reads the snapshot, the registries' states and the scopes at each scrape.
@@ -42,6 +44,7 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let snapshot = self.app.published.snapshots.load();
         whole(&self.app).into_iter().try_for_each(|gauge| gauge.write(&mut encoder))?;
+        refused(&self.app.clients).write(&mut encoder)?;
         of_registries(&self.app, snapshot.registries())
             .into_iter()
             .try_for_each(|gauge| gauge.write(&mut encoder))
@@ -144,6 +147,20 @@ fn whole(app: &App) -> Vec<Gauge<'static>> {
             number(policies),
         ),
     ]
+}
+
+/// What clients refuse. Zero is there to be seen before anything is.
+fn refused(clients: &Clients) -> Gauge<'static> {
+    let mut counts: BTreeMap<&str, usize> = SHOWN.map(|label| (label, 0)).into();
+    for (type_url, count) in clients.refused() {
+        *counts.entry(label(&type_url)).or_default() += count;
+    }
+    let value = |(label, count)| (vec![("type", label)], number(count));
+    Gauge {
+        name: "mainstem_xds_refused_resources",
+        help: "Resources that clients refuse as they are now, each counted once a client",
+        values: counts.into_iter().map(value).collect(),
+    }
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -290,3 +307,6 @@ fn in_states<'a>(id: &'a RegistryId, freshness: Freshness) -> Vec<(Labels<'a>, f
     });
     all.collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,19 +19,25 @@ struct Type {
     r#type: &'static str,
 }
 
+/// The types that every proxy asks for.
+pub(super) const SHOWN: [&str; 4] = ["cds", "eds", "lds", "rds"];
+
+/// The label of a type: what a client asks for is not trusted to be one.
+pub(super) fn label(type_url: &TypeUrl) -> &'static str {
+    match type_url.short() {
+        "CDS" => "cds",
+        "EDS" => "eds",
+        "LDS" => "lds",
+        "RDS" => "rds",
+        "SDS" => "sds",
+        "ECDS" => "ecds",
+        _ => "other",
+    }
+}
+
 impl Type {
-    /// What a client asks for is not trusted to be a label.
     fn of(type_url: &TypeUrl) -> Self {
-        let name = match type_url.short() {
-            "CDS" => "cds",
-            "EDS" => "eds",
-            "LDS" => "lds",
-            "RDS" => "rds",
-            "SDS" => "sds",
-            "ECDS" => "ecds",
-            _ => "other",
-        };
-        Self { r#type: name }
+        Self { r#type: label(type_url) }
     }
 }
 
@@ -74,7 +80,7 @@ impl Default for Pushes {
 impl Pushes {
     pub(super) fn register(&self, registry: &mut Registry) {
         // Zero is there to be seen before the first of each happens.
-        for r#type in ["cds", "eds", "lds", "rds"] {
+        for r#type in SHOWN {
             drop(self.pushes.get_or_create(&Type { r#type }));
             drop(self.rejects.get_or_create(&Type { r#type }));
         }

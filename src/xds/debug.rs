@@ -205,3 +205,49 @@ fn route(resource: &Arc<Resource>) -> DynamicRouteConfig {
         ..DynamicRouteConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use mainstem_xds::clients::{Answer, Protocol, Push, Refused, TypeStatus};
+    use mainstem_xds::protocol::Nonce;
+    use mainstem_xds::{Identity, Version};
+
+    use super::*;
+
+    /// A proxy that accepted the latest clusters, and refuses those of `refused`.
+    fn status(refused: Vec<Refused>) -> ClientStatus {
+        let (nonce, at) = (Nonce::new(1, 2), UNIX_EPOCH);
+        let clusters = TypeStatus {
+            type_url: TypeUrl::CLUSTER.to_string(),
+            wildcard: true,
+            names: 0,
+            pending: 0,
+            stale_since: None,
+            sent: Some(Push { nonce, at, resources: 1, removed: 0, bytes: 1 }),
+            acked: Some(Answer { nonce, at }),
+            nacked: None,
+            refused,
+        };
+        ClientStatus {
+            stream: 1,
+            node: String::new(),
+            cluster: String::new(),
+            agent: String::new(),
+            peer: None,
+            identity: Identity::default(),
+            protocol: Protocol::Delta,
+            since: at,
+            types: vec![clusters],
+        }
+    }
+
+    #[test]
+    fn a_type_of_which_anything_is_refused_is_told_as_an_error() {
+        let of = |refused| told(&status(refused), &TypeUrl::CLUSTER).config_status();
+        let version = Version::of(b"bad");
+        let bad = Refused { name: "bad".into(), version, at: UNIX_EPOCH, message: "no".into() };
+        assert_eq!((of(vec![]), of(vec![bad])), (ConfigStatus::Synced, ConfigStatus::Error));
+    }
+}

@@ -1,16 +1,21 @@
 //! Who is connected, and how far each client has come.
 
+mod of_type;
+mod refusals;
+mod stamp;
 mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-pub use self::status::{Answer, ClientStatus, Nack, Push, SyncState, TypeStatus};
+use self::of_type::OfType;
+use self::stamp::Stamp;
+pub use self::status::{Answer, ClientStatus, Nack, Push, Refused, SyncState, TypeStatus};
 use crate::names::{Name, Subscription, TypeUrl};
-use crate::protocol::{Answered, Rejection, Response};
+use crate::protocol::{Response, State, Verdict};
 use crate::resource::Resource;
 use crate::source::{Client, Refusal, ResourceSource};
 
@@ -35,20 +40,8 @@ pub enum Protocol {
 pub struct Connected {
     client: Arc<Client>,
     protocol: Protocol,
-    since: SystemTime,
+    since: Stamp,
     types: Mutex<Vec<OfType>>,
-}
-
-/// What happened with one type.
-#[derive(Debug)]
-struct OfType {
-    type_url: TypeUrl,
-    subscription: Subscription,
-    pending: usize,
-    stale_since: Option<SystemTime>,
-    sent: Option<Push>,
-    acked: Option<Answer>,
-    nacked: Option<Box<Nack>>,
 }
 
 impl Clients {
@@ -77,9 +70,20 @@ impl Clients {
         self.connected.lock().is_empty()
     }
 
+    /// How many resources clients refuse as they are now, by type.
+    pub fn refused(&self) -> BTreeMap<TypeUrl, usize> {
+        let mut refused = BTreeMap::new();
+        for connected in self.all() {
+            for of_type in connected.types.lock().iter().filter(|of_type| of_type.refused() > 0) {
+                *refused.entry(of_type.type_url.clone()).or_default() += of_type.refused();
+            }
+        }
+        refused
+    }
+
     /// Lists the client until the guard is dropped.
     pub(crate) fn join(&self, client: Arc<Client>, protocol: Protocol) -> Membership {
-        let since = SystemTime::now();
+        let since = Stamp::now();
         let connected = Arc::new(Connected { client, protocol, since, types: Mutex::default() });
         self.connected.lock().insert(connected.client.stream, connected.clone());
         Membership { clients: self.clone(), connected }
@@ -108,7 +112,7 @@ impl Connected {
     /// The state of all its types.
     pub fn status(&self) -> ClientStatus {
         let types = self.types.lock().iter().map(OfType::status).collect();
-        ClientStatus::new(&self.client, self.protocol, self.since, types)
+        ClientStatus::new(&self.client, self.protocol, self.since.time(), types)
     }
 
     /// What the client is given now, per type that it asked for: for dumps.
@@ -121,16 +125,21 @@ impl Connected {
     ) -> Result<BTreeMap<TypeUrl, Vec<Arc<Resource>>>, Refusal> {
         let mut view = source.connect(&self.client)?;
         view.advance();
-        let types = self.types.lock();
-        let given = types.iter().map(|of_type| {
-            let listed = view.list(&of_type.type_url);
+        // Listed without the lock, for which the stream would have to wait.
+        let given = self.subscriptions().into_iter().map(|(type_url, subscription)| {
             let covered = |resource: &Arc<Resource>| {
-                of_type.subscription.covers(resource.name())
-                    || resource.aliases().iter().any(|alias| of_type.subscription.covers(alias))
+                subscription.covers(resource.name())
+                    || resource.aliases().iter().any(|alias| subscription.covers(alias))
             };
-            (of_type.type_url.clone(), listed.filter(covered).collect())
+            let resources = view.list(&type_url).filter(covered).collect();
+            (type_url, resources)
         });
         Ok(given.collect())
+    }
+
+    fn subscriptions(&self) -> Vec<(TypeUrl, Subscription)> {
+        let of = |of_type: &OfType| (of_type.type_url.clone(), of_type.subscription.clone());
+        self.types.lock().iter().map(of).collect()
     }
 
     /// Whether the client asked for the resource of this name, by it or by asking for all.
@@ -152,99 +161,60 @@ impl Connected {
         names.filter(|name| !found(name)).cloned().collect()
     }
 
-    /// Whether it may be another one than before.
-    pub(crate) fn subscribed(
+    /// A response went out. With `rests`, nothing more can be sent for now.
+    pub(crate) fn sent(&self, response: &Response, rests: bool, state: &impl State, at: Instant) {
+        let now = Stamp::from(at);
+        let mut types = self.types.lock();
+        let of_type = entry(&mut types, &response.type_url);
+        of_type.sent(response, now);
+        if rests {
+            types.iter_mut().for_each(|of_type| of_type.refresh(state, now));
+        } else {
+            of_type.refresh(state, now);
+        }
+    }
+
+    /// Nothing can be sent for now; what is still to be told is counted.
+    pub(crate) fn rests(&self, state: &impl State, at: Instant) {
+        let now = at.into();
+        self.types.lock().iter_mut().for_each(|of_type| of_type.refresh(state, now));
+    }
+
+    /// A request was taken in, with this verdict on an earlier response; whether the
+    /// client may ask for something else than before.
+    pub(crate) fn heard(
         &self,
         type_url: &TypeUrl,
-        subscription: &Subscription,
-        pending: usize,
+        verdict: &Verdict,
+        state: &impl State,
+        at: Instant,
     ) -> bool {
-        self.with(type_url, |of_type| {
-            let changed = !of_type.subscription.is_copy_of(subscription);
-            if changed {
-                of_type.subscription = subscription.clone();
-            }
-            of_type.pending = pending;
-            changed
-        })
-    }
-
-    pub(crate) fn sent(&self, response: &Response, pending: usize) {
-        self.with(&response.type_url, |of_type| {
-            of_type.sent = Some(Push::of(response));
-            of_type.pending = pending;
-        });
-    }
-
-    /// Nothing more can be sent for now; what is still to be told is counted.
-    pub(crate) fn rests(&self, pending: impl Fn(&TypeUrl) -> usize) {
-        for of_type in self.types.lock().iter_mut() {
-            of_type.pending = pending(&of_type.type_url);
-            of_type.note_state();
-        }
-    }
-
-    pub(crate) fn acked(&self, type_url: &TypeUrl, answered: &Answered) {
-        self.with(type_url, |of_type| of_type.acked = Some(Answer::to(answered)));
-    }
-
-    pub(crate) fn nacked(&self, type_url: &TypeUrl, answered: &Answered, rejection: &Rejection) {
-        let nack = Box::new(Nack { answer: Answer::to(answered), rejection: rejection.clone() });
-        self.with(type_url, |of_type| of_type.nacked = Some(nack));
-    }
-
-    fn with<T>(&self, type_url: &TypeUrl, change: impl FnOnce(&mut OfType) -> T) -> T {
+        let now = Stamp::from(at);
         let mut types = self.types.lock();
-        let at =
-            types.iter().position(|of_type| of_type.type_url == *type_url).unwrap_or_else(|| {
-                types.push(OfType::new(type_url.clone()));
-                types.len() - 1
-            });
-        let result = change(&mut types[at]);
-        types[at].note_state();
-        result
-    }
-}
-
-impl OfType {
-    fn new(type_url: TypeUrl) -> OfType {
-        let subscription = Subscription::default();
-        OfType {
-            type_url,
-            subscription,
-            pending: 0,
-            stale_since: None,
-            sent: None,
-            acked: None,
-            nacked: None,
-        }
-    }
-
-    fn state(&self) -> SyncState {
-        let nacked = self.nacked.as_ref().map(|nack| &nack.answer);
-        SyncState::of(self.pending, self.sent.as_ref(), self.acked.as_ref(), nacked)
-    }
-
-    /// Notes since when the client has not what it should have.
-    fn note_state(&mut self) {
-        match self.state() {
-            SyncState::Empty | SyncState::Synced => self.stale_since = None,
-            SyncState::Stale | SyncState::Rejected => {
-                self.stale_since.get_or_insert_with(SystemTime::now);
+        let of_type = entry(&mut types, type_url);
+        match verdict {
+            Verdict::None | Verdict::Stale => {}
+            Verdict::Ack(answered) => of_type.acked(answered, now),
+            Verdict::Nack(answered, rejection) => {
+                of_type.nacked(answered, rejection, state.refused(type_url), now);
             }
         }
-    }
-
-    fn status(&self) -> TypeStatus {
-        TypeStatus {
-            type_url: self.type_url.to_string(),
-            wildcard: self.subscription.wildcard(),
-            names: self.subscription.len(),
-            pending: self.pending,
-            stale_since: self.stale_since,
-            sent: self.sent.clone(),
-            acked: self.acked.clone(),
-            nacked: self.nacked.as_deref().cloned(),
-        }
+        let subscription = state.subscription(type_url);
+        let changed = subscription.is_some_and(|subscription| of_type.subscribed(subscription));
+        of_type.refresh(state, now);
+        changed
     }
 }
+
+/// The type's entry, made if this is the first that is heard of it.
+fn entry<'a>(types: &'a mut Vec<OfType>, type_url: &TypeUrl) -> &'a mut OfType {
+    let at = types.iter().position(|of_type| of_type.type_url == *type_url);
+    let at = at.unwrap_or_else(|| {
+        types.push(OfType::new(type_url.clone()));
+        types.len() - 1
+    });
+    &mut types[at]
+}
+
+#[cfg(test)]
+mod tests;

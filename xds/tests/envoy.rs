@@ -329,15 +329,17 @@ async fn refuses(protocol: Protocol, bad: &Cluster) -> (u64, Vec<Name>) {
     });
     answers(&client, &green).await;
     eventually("the rest is settled", TIMEOUT, async || {
-        let states = states(&running);
-        let unsettled = |(_, state): &&(_, SyncState)| *state == SyncState::Stale;
-        if states.iter().any(|state| unsettled(&state)) {
-            Err(format!("{states:?}"))
-        } else {
+        let types = running.clients().list().remove(0).types;
+        let rest = types.iter().map(|of_type| (of_type.pending, of_type.state_of("the rest")));
+        let rest: Vec<_> = rest.collect();
+        if rest.iter().all(|state| *state == (0, SyncState::Synced)) {
             Ok(())
+        } else {
+            Err(format!("{rest:?}"))
         }
     })
     .await;
+    assert_eq!(running.clients().refused(), [(TypeUrl::CLUSTER, 1)].into());
     let refused = rejected(&envoy).await;
     let status = running.clients().list().remove(0);
     let nack = status.types.into_iter().find_map(|of_type| of_type.nacked).unwrap();

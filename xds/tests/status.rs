@@ -16,6 +16,7 @@ use mainstem_proto::envoy::service::discovery::v3::{
 };
 use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
 use mainstem_proto::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
+use mainstem_proto::envoy::service::status::v3::client_config::GenericXdsConfig;
 use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_client::ClientStatusDiscoveryServiceClient;
 use mainstem_proto::envoy::service::status::v3::{ClientStatusRequest, ConfigStatus};
 use mainstem_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
@@ -81,6 +82,109 @@ fn answer(response: &DeltaDiscoveryResponse, error: Option<&str>) -> DeltaDiscov
     }
 }
 
+/// Waits until the only client's types are so.
+async fn becomes(server: &Server, expected: &[SyncState]) {
+    eventually("the types are so", TIMEOUT, async || {
+        let types = server.clients().list()[0].types.clone();
+        let states: Vec<_> = types.iter().map(|of_type| of_type.state()).collect();
+        if states == expected { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+}
+
+type Csds = ClientStatusDiscoveryServiceClient<tonic::transport::Channel>;
+
+async fn csds(address: std::net::SocketAddr) -> Csds {
+    ClientStatusDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap()
+}
+
+/// What is told of a resource.
+#[derive(Debug, PartialEq)]
+struct Told {
+    name: String,
+    config: ConfigStatus,
+    client: ClientResourceStatus,
+    /// Why it is refused.
+    why: Option<String>,
+    /// Whether its content is shown.
+    shown: bool,
+}
+
+fn told(name: &str, config: ConfigStatus, client: ClientResourceStatus) -> Told {
+    Told { name: name.to_owned(), config, client, why: None, shown: true }
+}
+
+fn synced(name: &str) -> Told {
+    told(name, ConfigStatus::Synced, ClientResourceStatus::Acked)
+}
+
+fn refused(name: &str, why: &str) -> Told {
+    let why = Some(why.to_owned());
+    Told { why, ..told(name, ConfigStatus::Error, ClientResourceStatus::Nacked) }
+}
+
+/// What an operator is told of the only client's clusters.
+async fn clusters(csds: &mut Csds) -> Vec<Told> {
+    let request = ClientStatusRequest::default();
+    let response = csds.fetch_client_status(request).await.unwrap().into_inner();
+    let [client] = response.config.as_slice() else { panic!("one client") };
+    assert_eq!(client.node.as_ref().unwrap().id, "node-1");
+    let configs = client.generic_xds_configs.iter();
+    let of_clusters = configs.filter(|config| config.type_url == *TypeUrl::CLUSTER);
+    of_clusters.map(resource).collect()
+}
+
+fn resource(config: &GenericXdsConfig) -> Told {
+    let why = config.error_state.as_ref().map(|error| error.details.clone());
+    let shown = config.xds_config.is_some();
+    Told { why, shown, ..told(&config.name, config.config_status(), config.client_status()) }
+}
+
+#[tokio::test]
+async fn rule_30_what_is_refused_is_told_until_it_is_accepted_anew() {
+    let source = source();
+    source.set(Resource::new(&TypeUrl::CLUSTER, "worse", "1".to_owned()));
+    let (server, _guard, address) = start(&source, ServerConfig::default(), Operators).await;
+    let mut ads = connect(address).await;
+    let mut stream: Delta = Stream::open(|requests| ads.delta_aggregated_resources(requests)).await;
+    let mut csds = csds(address).await;
+    stream.send(ask(&TypeUrl::CLUSTER, &["good", "bad", "worse"]));
+    for refusal in [Some("bad: no such thing"), Some("worse: not even that"), None] {
+        let response = stream.next().await;
+        stream.send(answer(&response, refusal));
+    }
+    eventually("the rest is accepted", TIMEOUT, async || {
+        let types = server.clients().list()[0].types.clone();
+        if types[0].state_of("good") == SyncState::Synced { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    assert_eq!(server.clients().list()[0].types[0].state(), SyncState::Rejected);
+    let bad = || refused("bad", "bad: no such thing");
+    let worse = refused("worse", "worse: not even that");
+    assert_eq!(clusters(&mut csds).await, [bad(), synced("good"), worse]);
+    assert_eq!(server.clients().refused(), [(TypeUrl::CLUSTER, 2)].into());
+
+    // The last culprit is mended: the first one stays.
+    source.set(Resource::new(&TypeUrl::CLUSTER, "worse", "2".to_owned()));
+    let mended = stream.next().await;
+    let awaited = told("worse", ConfigStatus::Stale, ClientResourceStatus::Requested);
+    let awaited = Told { why: Some("worse: not even that".to_owned()), ..awaited };
+    assert_eq!(clusters(&mut csds).await[2], awaited);
+    stream.send(answer(&mended, None));
+    eventually("it is accepted", TIMEOUT, async || {
+        let refused = server.clients().refused();
+        if refused == [(TypeUrl::CLUSTER, 1)].into() { Ok(()) } else { Err(format!("{refused:?}")) }
+    })
+    .await;
+    assert_eq!(clusters(&mut csds).await, [bad(), synced("good"), synced("worse")]);
+
+    source.set(Resource::new(&TypeUrl::CLUSTER, "bad", "2".to_owned()));
+    let mended = stream.next().await;
+    stream.send(answer(&mended, None));
+    becomes(&server, &[SyncState::Synced]).await;
+    assert_eq!(clusters(&mut csds).await, ["bad", "good", "worse"].map(synced));
+}
+
 #[tokio::test]
 async fn rule_30_an_operator_sees_what_each_client_has_and_refused() {
     let source = source();
@@ -95,51 +199,21 @@ async fn rule_30_an_operator_sees_what_each_client_has_and_refused() {
     stream.send(ask(&TypeUrl::SECRET, &["key"]));
     let third = stream.next().await;
     stream.send(answer(&third, None));
-    eventually("all is answered", TIMEOUT, async || {
-        let states: Vec<_> =
-            server.clients().list()[0].types.iter().map(|of_type| of_type.state()).collect();
-        if states == [SyncState::Synced, SyncState::Synced] {
-            Ok(())
-        } else {
-            Err(format!("{states:?}"))
-        }
-    })
-    .await;
+    becomes(&server, &[SyncState::Rejected, SyncState::Synced]).await;
 
-    let mut csds =
-        ClientStatusDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let mut csds = csds(address).await;
     let response =
         csds.fetch_client_status(ClientStatusRequest::default()).await.unwrap().into_inner();
     let [client] = response.config.as_slice() else { panic!("one client") };
-    assert_eq!(client.node.as_ref().unwrap().id, "node-1");
-    let seen: Vec<_> = client
-        .generic_xds_configs
-        .iter()
-        .map(|config| {
-            let details = config.error_state.as_ref().map(|error| error.details.as_str());
-            (
-                config.name.as_str(),
-                config.config_status(),
-                config.client_status(),
-                details,
-                config.xds_config.is_some(),
-            )
-        })
-        .collect();
+    let absent = told("none", ConfigStatus::NotSent, ClientResourceStatus::DoesNotExist);
     assert_eq!(
-        seen,
+        client.generic_xds_configs.iter().map(resource).collect::<Vec<_>>(),
         [
-            (
-                "bad",
-                ConfigStatus::Error,
-                ClientResourceStatus::Nacked,
-                Some("bad: no such thing"),
-                true
-            ),
-            ("good", ConfigStatus::Synced, ClientResourceStatus::Acked, None, true),
-            ("none", ConfigStatus::NotSent, ClientResourceStatus::DoesNotExist, None, false),
+            refused("bad", "bad: no such thing"),
+            synced("good"),
+            Told { shown: false, ..absent },
             // Secrets are never shown.
-            ("key", ConfigStatus::Synced, ClientResourceStatus::Acked, None, false),
+            Told { shown: false, ..synced("key") },
         ]
     );
 
@@ -150,8 +224,7 @@ async fn rule_30_an_operator_sees_what_each_client_has_and_refused() {
             ..Default::default()
         };
         let requests = tokio_stream::once(request);
-        let mut csds =
-            ClientStatusDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap();
+        let mut csds = self::csds(address).await;
         let mut responses = csds.stream_client_status(requests).await.unwrap().into_inner();
         responses.message().await.unwrap().unwrap().config.len()
     };
@@ -162,8 +235,7 @@ async fn rule_30_an_operator_sees_what_each_client_has_and_refused() {
 #[tokio::test]
 async fn rule_30_others_see_nothing() {
     let (_server, _guard, address) = start(&source(), ServerConfig::default(), Anonymous).await;
-    let mut csds =
-        ClientStatusDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let mut csds = csds(address).await;
     let refused = csds.fetch_client_status(ClientStatusRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
 }

@@ -216,9 +216,12 @@ fn accepted(client: &Client<'_>, kind: Kind, name: &str, trace: &mut Trace) -> P
     let Some((status, sent)) = status.and_then(|of| Some((of, of.sent.as_ref()?))) else {
         return trace.removed("sent", format!("no {short} response was sent to the proxy yet"));
     };
-    match status.state() {
+    match status.state_of(name) {
         SyncState::Empty => trace.removed("sent", format!("no {short} response was sent yet")),
-        SyncState::Rejected => refused(status, short, name, trace),
+        SyncState::Rejected => {
+            let message = refusal(status, name);
+            trace.removed("acked", format!("the proxy refused {short} {name}: {message}"))
+        }
         SyncState::Stale if status.pending > 0 => {
             let because = format!("{} {short} names wait to be sent", status.pending);
             trace.removed("sent", because)
@@ -228,20 +231,19 @@ fn accepted(client: &Client<'_>, kind: Kind, name: &str, trace: &mut Trace) -> P
             trace.removed("acked", because)
         }
         SyncState::Synced => {
-            trace.passed("acked", format!("the proxy accepted {short} {name}"));
+            let others = match status.refused.len() {
+                0 => String::new(),
+                count => format!(", and refuses {count} other"),
+            };
+            trace.passed("acked", format!("the proxy accepted {short} {name}{others}"));
             Ok(())
         }
     }
 }
 
-/// The latest response was refused: for this resource, as far as that is known.
-fn refused(status: &TypeStatus, short: &str, name: &str, trace: &mut Trace) -> Passed<()> {
-    let Some(nack) = &status.nacked else { return Ok(()) };
-    let culprits = &nack.rejection.culprits;
-    if !culprits.is_empty() && culprits.iter().all(|culprit| **culprit != *name) {
-        trace.passed("acked", format!("the proxy refused other {short} resources, not {name}"));
-        return Ok(());
-    }
-    let message = nack.rejection.message.trim();
-    trace.removed("acked", format!("the proxy refused {short} {name}: {message}"))
+/// What the proxy said against this resource, or against the response that has it.
+fn refusal<'a>(status: &'a TypeStatus, name: &str) -> &'a str {
+    let own = status.refusal_of(name).map(|refused| &*refused.message);
+    let latest = status.nacked.as_ref().map(|nack| nack.rejection.message.as_str());
+    own.filter(|message| !message.is_empty()).or(latest).unwrap_or_default().trim()
 }

@@ -8,7 +8,7 @@ use axum::response::Response;
 use mainstem_aggregate::{ControlState, Testimony};
 use mainstem_model::{Hostname, RegistryId};
 use mainstem_translate::Kind;
-use mainstem_xds::clients::{Connected, SyncState};
+use mainstem_xds::clients::Connected;
 use mainstem_xds::{Lookup, ResourceSource, TypeUrl};
 use serde::Deserialize;
 
@@ -171,11 +171,6 @@ fn carrier(
     }
     let status = connected.status();
     let of_type = status.types.iter().find(|of| of.type_url == kind.type_url())?;
-    let state = match of_type.state() {
-        SyncState::Empty => "empty",
-        SyncState::Synced => "synced",
-        SyncState::Stale => "stale",
-        SyncState::Rejected => "rejected",
-    };
+    let state = of_type.state_of(&cluster).word();
     Some(api::Carrier { proxy: status.node, state: state.to_owned() })
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Hold, Rejected};
+use crate::api::{Hold, Nack, Refusal, Rejected};
 
 fn origin(registry: &str) -> Origin {
     Origin {
@@ -105,4 +105,69 @@ HOST         PORT  ADDRESS                        HEALTH         WEIGHT  LOCALIT
 orders.shop  80    10.0.0.1:8080, [fd00::1]:8080  healthy, held  1       eu/eu-1   -        kubernetes/eu, file/vm
 "
     );
+}
+
+/// A proxy whose clusters are `rejected`, of which it refuses so many.
+fn refusing(refused: usize) -> Proxy {
+    let refusal = |number| Refusal {
+        name: format!("cluster-{number}"),
+        version: "00".to_owned(),
+        at: "2999-01-01T00:00:00Z".to_owned(),
+        message: "no such field\n".to_owned(),
+    };
+    let nacked = Nack { at: String::new(), message: "the latest".to_owned(), culprits: vec![] };
+    let clusters = ProxyType {
+        kind: "CDS".to_owned(),
+        state: "rejected".to_owned(),
+        names: None,
+        pending: 0,
+        stale_since: Some("2999-01-01T00:00:00Z".to_owned()),
+        sent: None,
+        acked: None,
+        nacked: Some(nacked),
+        refused,
+        refusals: (0..refused.min(20)).map(refusal).collect(),
+    };
+    Proxy {
+        id: "sidecar~10.0.0.1~web.shop~shop".to_owned(),
+        stream: 1,
+        name: "web.shop".to_owned(),
+        kind: "sidecar".to_owned(),
+        cluster: "eu".to_owned(),
+        peer: None,
+        agent: "envoy 1.40.0".to_owned(),
+        identity: None,
+        protocol: "delta".to_owned(),
+        since: "2999-01-01T00:00:00Z".to_owned(),
+        track: None,
+        types: vec![clusters],
+    }
+}
+
+#[test]
+fn a_proxy_that_refuses_something_says_what_and_why() {
+    assert_eq!(
+        proxies(&[refusing(1)]),
+        "\
+PROXY     TYPE     CLUSTER  CDS          EDS  LDS  RDS  PROTOCOL  CONNECTED  SOFTWARE
+web.shop  sidecar  eu       rejected 0s  -    -    -    delta     0s         envoy 1.40.0
+
+web.shop refuses CDS cluster-0 for 0s: no such field
+"
+    );
+}
+
+#[test]
+fn of_many_refusals_the_first_are_printed_and_the_rest_counted() {
+    let text = proxies(&[refusing(30)]);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("refuses")).collect();
+    let all = (0..5).map(|n| format!("web.shop refuses CDS cluster-{n} for 0s: no such field"));
+    let rest = "web.shop refuses 25 more CDS".to_owned();
+    assert_eq!(lines, all.chain([rest]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_refusal_of_which_nobody_is_guilty_yet_is_printed_as_it_came() {
+    let text = proxies(&[refusing(0)]);
+    assert!(text.ends_with("\nweb.shop rejected CDS: the latest\n"), "{text}");
 }

@@ -1,6 +1,7 @@
 //! The state of a client as plain values.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use mainstem_proto::envoy::config::core::v3::node::UserAgentVersionType;
@@ -8,8 +9,10 @@ use serde::Serialize;
 
 use super::Protocol;
 use crate::auth::Identity;
-use crate::protocol::{Answered, Nonce, Rejection, Response};
+use crate::names::Name;
+use crate::protocol::{Nonce, Rejection};
 use crate::source::Client;
+use crate::version::Version;
 
 /// One connected client.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,6 +58,8 @@ pub struct TypeStatus {
     pub acked: Option<Answer>,
     /// The latest response that it refused, and why.
     pub nacked: Option<Nack>,
+    /// The resources that it refuses as they are now, in order of names.
+    pub refused: Vec<Refused>,
 }
 
 /// Whether a client has what it should have, of one type.
@@ -67,31 +72,74 @@ pub enum SyncState {
     Synced,
     /// Something is unsent or unanswered.
     Stale,
-    /// The latest response was refused.
+    /// The latest response was refused, or resources are withheld since it refused
+    /// them and they have not changed.
     Rejected,
 }
 
 impl TypeStatus {
     /// Whether the client has what it should have.
     pub fn state(&self) -> SyncState {
-        let nacked = self.nacked.as_ref().map(|nack| &nack.answer);
-        SyncState::of(self.pending, self.sent.as_ref(), self.acked.as_ref(), nacked)
+        let [sent, acked, nacked] = self.nonces();
+        SyncState::of(self.pending, sent, acked, nacked, self.refused.len())
+    }
+
+    /// The same of one resource, as far as it is known: that it was refused is known by
+    /// name, that it was accepted by type.
+    pub fn state_of(&self, name: &str) -> SyncState {
+        let [sent, acked, nacked] = self.nonces();
+        let condemned = self.nacked.as_ref().filter(|nack| {
+            let culprits = &nack.rejection.culprits;
+            let meant = culprits.is_empty() || culprits.iter().any(|culprit| **culprit == *name);
+            Some(nack.answer.nonce) == sent && meant
+        });
+        if condemned.is_some() || self.refusal_of(name).is_some() {
+            return SyncState::Rejected;
+        }
+        // What a refusal left out of account is as it was, unless it is sent again.
+        let answered = if nacked == sent { nacked } else { acked };
+        SyncState::of(self.pending, sent, answered, None, 0)
+    }
+
+    /// The refusal of one resource, if it is refused.
+    pub fn refusal_of(&self, name: &str) -> Option<&Refused> {
+        let at = self.refused.binary_search_by(|refused| (*refused.name).cmp(name)).ok()?;
+        Some(&self.refused[at])
+    }
+
+    /// Those of the latest response, ACK and NACK.
+    fn nonces(&self) -> [Option<Nonce>; 3] {
+        let of = |answer: &Answer| answer.nonce;
+        [
+            self.sent.as_ref().map(|sent| sent.nonce),
+            self.acked.as_ref().map(of),
+            self.nacked.as_ref().map(|nack| of(&nack.answer)),
+        ]
     }
 }
 
 impl SyncState {
+    /// Its word: `synced`.
+    pub fn word(self) -> &'static str {
+        match self {
+            SyncState::Empty => "empty",
+            SyncState::Synced => "synced",
+            SyncState::Stale => "stale",
+            SyncState::Rejected => "rejected",
+        }
+    }
+
     pub(super) fn of(
         pending: usize,
-        sent: Option<&Push>,
-        acked: Option<&Answer>,
-        nacked: Option<&Answer>,
+        sent: Option<Nonce>,
+        acked: Option<Nonce>,
+        nacked: Option<Nonce>,
+        refused: usize,
     ) -> SyncState {
-        let Some(sent) = sent else { return SyncState::Empty };
-        let answered =
-            |answer: Option<&Answer>| answer.is_some_and(|answer| answer.nonce == sent.nonce);
         match () {
-            () if answered(nacked) => SyncState::Rejected,
-            () if pending == 0 && answered(acked) => SyncState::Synced,
+            () if sent.is_none() => SyncState::Empty,
+            () if refused > 0 || nacked == sent => SyncState::Rejected,
+            () if pending == 0 && acked == sent => SyncState::Synced,
             () => SyncState::Stale,
         }
     }
@@ -135,6 +183,20 @@ pub struct Nack {
     pub rejection: Rejection,
 }
 
+/// A resource that a client refuses as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// Its name.
+    pub name: Name,
+    /// The version that is refused.
+    pub version: Version,
+    /// When it was refused first.
+    pub at: SystemTime,
+    /// What the client said, shortened; nothing where it refuses very many.
+    pub message: Arc<str>,
+}
+
 impl ClientStatus {
     pub(super) fn new(
         client: &Client,
@@ -153,24 +215,6 @@ impl ClientStatus {
             since,
             types,
         }
-    }
-}
-
-impl Push {
-    pub(super) fn of(response: &Response) -> Push {
-        Push {
-            nonce: response.nonce,
-            at: SystemTime::now(),
-            resources: response.resources,
-            removed: response.removed,
-            bytes: response.message.len(),
-        }
-    }
-}
-
-impl Answer {
-    pub(super) fn to(answered: &Answered) -> Answer {
-        Answer { nonce: answered.nonce, at: SystemTime::now() }
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) trait State: Send + 'static {
         type_url: &TypeUrl,
     ) -> Box<dyn Iterator<Item = (&'a Name, Version)> + 'a>;
     fn settled(&self) -> bool;
+    fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)>;
 }
 
 macro_rules! requests {
@@ -135,6 +136,10 @@ macro_rules! states {
 
             fn settled(&self) -> bool {
                 <$state>::settled(self)
+            }
+
+            fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)> {
+                <$state>::refused(self, type_url)
             }
         }
     )* };

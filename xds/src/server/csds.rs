@@ -16,7 +16,7 @@ use mainstem_proto::type_url;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::service::Serving;
-use crate::clients::{Connected, SyncState, TypeStatus};
+use crate::clients::{Connected, Nack, Refused, SyncState, TypeStatus};
 use crate::resource::Resource;
 
 /// The client status discovery service.
@@ -121,34 +121,51 @@ fn client_config(
 }
 
 fn of_resource(of_type: &TypeStatus, resource: &Resource, bare: bool) -> GenericXdsConfig {
-    let nack =
-        of_type.nacked.as_ref().filter(|nack| nack.rejection.culprits.contains(resource.name()));
-    let (config, client) = match of_type.state() {
-        _ if nack.is_some() => (ConfigStatus::Error, ClientResourceStatus::Nacked),
+    let refusal = of_type.refusal_of(resource.name());
+    let (config, client) = match of_type.state_of(resource.name()) {
         SyncState::Empty => (ConfigStatus::NotSent, ClientResourceStatus::Requested),
-        SyncState::Stale => (ConfigStatus::Stale, ClientResourceStatus::Requested),
-        SyncState::Synced | SyncState::Rejected => {
-            (ConfigStatus::Synced, ClientResourceStatus::Acked)
+        SyncState::Synced => (ConfigStatus::Synced, ClientResourceStatus::Acked),
+        SyncState::Rejected if refusal.is_none_or(|of| of.version == resource.version()) => {
+            (ConfigStatus::Error, ClientResourceStatus::Nacked)
+        }
+        // What was refused has changed since, and the answer is awaited.
+        SyncState::Stale | SyncState::Rejected => {
+            (ConfigStatus::Stale, ClientResourceStatus::Requested)
         }
     };
-    let error_state = nack.map(|nack| UpdateFailureState {
-        details: nack.rejection.message.clone(),
-        last_update_attempt: Some(nack.answer.at.into()),
-        version_info: resource.version().to_string(),
-        ..UpdateFailureState::default()
-    });
     // What a secret is, is told to nobody but who may use it.
     let shown = !bare && of_type.type_url != type_url::SECRET;
+    let accepted = of_type.acked.as_ref().filter(|_| client == ClientResourceStatus::Acked);
+    let nack = of_type.nacked.as_ref().filter(|_| client == ClientResourceStatus::Nacked);
     GenericXdsConfig {
         type_url: of_type.type_url.clone(),
         name: resource.name().to_string(),
         version_info: resource.version().to_string(),
         xds_config: shown.then(|| resource.any()),
-        last_updated: of_type.acked.as_ref().map(|answer| answer.at.into()),
+        last_updated: accepted.map(|answer| answer.at.into()),
         config_status: config.into(),
         client_status: client.into(),
-        error_state,
+        error_state: refusal.map(failure).or_else(|| nack.map(|nack| undecided(nack, resource))),
         ..GenericXdsConfig::default()
+    }
+}
+
+fn failure(refused: &Refused) -> UpdateFailureState {
+    UpdateFailureState {
+        details: refused.message.to_string(),
+        last_update_attempt: Some(refused.at.into()),
+        version_info: refused.version.to_string(),
+        ..UpdateFailureState::default()
+    }
+}
+
+/// The response that has it was refused, and nobody found guilty yet.
+fn undecided(nack: &Nack, resource: &Resource) -> UpdateFailureState {
+    UpdateFailureState {
+        details: nack.rejection.message.clone(),
+        last_update_attempt: Some(nack.answer.at.into()),
+        version_info: resource.version().to_string(),
+        ..UpdateFailureState::default()
     }
 }
 

@@ -260,13 +260,10 @@ impl<R: Request> Stream<R> {
         self.catch_up(now);
         let verdict = self.state.on_request(request, &*self.view, now);
         self.view.release();
-        self.note(&type_url, verdict?, now);
-        let pending = self.state.pending(&type_url);
-        if let Some(subscription) = self.state.subscription(&type_url) {
-            let connected = &self.membership.connected;
-            if connected.subscribed(&type_url, subscription, pending) {
-                self.view.subscribed(&type_url, subscription);
-            }
+        if self.note(&type_url, verdict?, now)
+            && let Some(subscription) = self.state.subscription(&type_url)
+        {
+            self.view.subscribed(&type_url, subscription);
         }
         if self.state.has_more() {
             self.may_send(at);
@@ -285,7 +282,9 @@ impl<R: Request> Stream<R> {
         self.state.on_changes(&changes, now);
     }
 
-    fn note(&mut self, type_url: &TypeUrl, verdict: Verdict, now: std::time::Instant) {
+    /// Notes what a request said; whether the client may ask for something else than before.
+    fn note(&mut self, type_url: &TypeUrl, verdict: Verdict, now: std::time::Instant) -> bool {
+        let changed = self.membership.connected.heard(type_url, &verdict, &self.state, now);
         let change = self.converging.map(|(since, _)| since);
         let trip = |answered: &Answered| RoundTrip { sent: answered.sent, answered: now, change };
         let observer = &self.shared.observer;
@@ -294,7 +293,6 @@ impl<R: Request> Stream<R> {
             Verdict::Stale => observer.expired_nonce(&self.client, type_url),
             Verdict::Ack(answered) => {
                 observer.acked(&self.client, type_url, trip(&answered));
-                self.membership.connected.acked(type_url, &answered);
                 self.note_convergence(now);
             }
             Verdict::Nack(answered, rejection) => {
@@ -307,10 +305,10 @@ impl<R: Request> Stream<R> {
                     "response refused"
                 );
                 observer.rejected(&self.client, type_url, trip(&answered), &rejection);
-                self.membership.connected.nacked(type_url, &answered, &rejection);
                 self.converging = None;
             }
         }
+        changed
     }
 
     fn note_convergence(&mut self, now: std::time::Instant) {
@@ -338,7 +336,9 @@ impl<R: Request> Stream<R> {
         let waited = since.map_or(Duration::ZERO, |since| at - since);
         let message = response.map(|response| self.hand_over(response, waited));
         if self.more.is_none() {
-            self.membership.connected.rests(|type_url| self.state.pending(type_url));
+            if message.is_none() {
+                self.membership.connected.rests(&self.state, now);
+            }
             self.rest(now);
         }
         message.map_or(Step::Again, Step::Send)
@@ -350,7 +350,8 @@ impl<R: Request> Stream<R> {
             *sent = true;
         }
         self.shared.observer.pushed(&self.client, &response, waited);
-        self.membership.connected.sent(&response, self.state.pending(&response.type_url));
+        let (rests, at) = (self.more.is_none(), now.into_std());
+        self.membership.connected.sent(&response, rests, &self.state, at);
         response.message
     }
 

@@ -424,6 +424,12 @@ pub const REMOVED: &[Situation] = &[
         "acked",
         "duplicate cluster",
     ),
+    (
+        "a cluster refused while the rest was accepted",
+        |w| w.cds = Told::Withheld("duplicate cluster", &["other", CLUSTER]),
+        "acked",
+        "the proxy refused CDS outbound|80||db.shop.svc.cluster.local: duplicate cluster",
+    ),
 ];
 
 pub const IDLE: &[Situation] = &[
@@ -459,6 +465,12 @@ pub const IDLE: &[Situation] = &[
 
 pub const THERE: &[Situation] = &[
     ("there", |_| (), "acked", "accepted EDS"),
+    (
+        "there beside others that are refused",
+        |w| w.eds = Told::Withheld("priority 1 without 0", &["one", "two"]),
+        "acked",
+        "accepted EDS outbound|80||db.shop.svc.cluster.local, and refuses 2 other",
+    ),
     (
         "brought under an alias",
         |w| {

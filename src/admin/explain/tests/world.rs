@@ -14,7 +14,8 @@ use mainstem_model::{
 };
 use mainstem_registry::{Batch, ExportSettings};
 use mainstem_translate::{Kind, Scopes, Settings};
-use mainstem_xds::clients::{Answer, Nack, Push, TypeStatus};
+use mainstem_xds::Version;
+use mainstem_xds::clients::{Answer, Nack, Push, Refused, TypeStatus};
 use mainstem_xds::protocol::{Nonce, Rejection};
 use serde_json::json;
 
@@ -64,6 +65,8 @@ pub enum Told {
     Pending,
     Unanswered,
     Refused(&'static str, &'static [&'static str]),
+    /// The rest was accepted since.
+    Withheld(&'static str, &'static [&'static str]),
 }
 
 pub struct World {
@@ -298,6 +301,7 @@ fn status(kind: Kind, told: &Told) -> TypeStatus {
         sent: Some(sent),
         acked: None,
         nacked: None,
+        refused: Vec::new(),
     };
     match told {
         Told::Synced => status.acked = Some(answer),
@@ -308,6 +312,16 @@ fn status(kind: Kind, told: &Told) -> TypeStatus {
             let culprits = culprits.iter().map(|name| (*name).into()).collect();
             let rejection = Rejection { code: 13, message: (*message).to_owned(), culprits };
             status.nacked = Some(Nack { answer, rejection });
+        }
+        Told::Withheld(message, names) => {
+            status.acked = Some(answer);
+            let refused = |name: &&str| Refused {
+                name: (*name).into(),
+                version: Version::of(b"bad"),
+                at: now(),
+                message: (*message).into(),
+            };
+            status.refused = names.iter().map(refused).collect();
         }
     }
     status
