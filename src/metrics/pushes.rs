@@ -98,7 +98,7 @@ impl Pushes {
         registry.register("pilot_xds_config_size_bytes", "Bytes of responses", self.sizes.clone());
         registry.register(
             "pilot_proxy_convergence_time",
-            "Seconds from a new snapshot to a client's last ACK of what follows from it",
+            "Seconds from a registry's word to a client's last ACK of the responses that carry it",
             self.convergence.clone(),
         );
         registry.register(

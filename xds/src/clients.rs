@@ -17,7 +17,7 @@ pub use self::status::{Answer, ClientStatus, Nack, Push, Refused, SyncState, Typ
 use crate::names::{Name, Subscription, TypeUrl};
 use crate::protocol::{Response, State, Verdict};
 use crate::resource::Resource;
-use crate::source::{Client, Refusal, ResourceSource};
+use crate::source::{Changes, Client, Refusal, ResourceSource};
 
 /// The clients connected to a server. Clones share their content.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +42,18 @@ pub struct Connected {
     protocol: Protocol,
     since: Stamp,
     types: Mutex<Vec<OfType>>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The client may ask for something else than before.
+    pub(crate) subscribed: bool,
+    /// When the oldest change was said that the answered response carried, if it carried
+    /// any.
+    pub(crate) change: Option<Instant>,
+    /// By this the client has accepted that change, whatever its types.
+    pub(crate) converged: bool,
 }
 
 impl Clients {
@@ -161,6 +173,18 @@ impl Connected {
         names.filter(|name| !found(name)).cloned().collect()
     }
 
+    /// The view moved on: these changes are to be told, as far as they concern the client.
+    pub(crate) fn changed(&self, changes: &Changes, state: &impl State, at: Instant) {
+        let Some(since) = changes.since.map(Stamp::from) else { return };
+        let now = at.into();
+        let mut types = self.types.lock();
+        for of_type in types.iter_mut() {
+            if changes.names.iter().any(|(type_url, _)| *type_url == of_type.type_url) {
+                of_type.changed(since, state, now);
+            }
+        }
+    }
+
     /// A response went out. With `rests`, nothing more can be sent for now.
     pub(crate) fn sent(&self, response: &Response, rests: bool, state: &impl State, at: Instant) {
         let now = Stamp::from(at);
@@ -180,29 +204,30 @@ impl Connected {
         self.types.lock().iter_mut().for_each(|of_type| of_type.refresh(state, now));
     }
 
-    /// A request was taken in, with this verdict on an earlier response; whether the
-    /// client may ask for something else than before.
+    /// A request was taken in, with this verdict on an earlier response.
     pub(crate) fn heard(
         &self,
         type_url: &TypeUrl,
         verdict: &Verdict,
         state: &impl State,
         at: Instant,
-    ) -> bool {
+    ) -> Heard {
         let now = Stamp::from(at);
         let mut types = self.types.lock();
         let of_type = entry(&mut types, type_url);
-        match verdict {
-            Verdict::None | Verdict::Stale => {}
+        let change = match verdict {
+            Verdict::None | Verdict::Stale => None,
             Verdict::Ack(answered) => of_type.acked(answered, now),
             Verdict::Nack(answered, rejection) => {
-                of_type.nacked(answered, rejection, state.refused(type_url), now);
+                of_type.nacked(answered, rejection, state.refused(type_url), now)
             }
-        }
+        };
         let subscription = state.subscription(type_url);
-        let changed = subscription.is_some_and(|subscription| of_type.subscribed(subscription));
+        let subscribed = subscription.is_some_and(|subscription| of_type.subscribed(subscription));
         of_type.refresh(state, now);
-        changed
+        let accepted = change.filter(|_| matches!(verdict, Verdict::Ack(_)));
+        let converged = accepted.is_some_and(|change| !types.iter().any(|of| of.may_owe(change)));
+        Heard { subscribed, change: change.map(Stamp::instant), converged }
     }
 }
 

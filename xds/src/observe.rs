@@ -15,8 +15,8 @@ pub struct RoundTrip {
     pub sent: Instant,
     /// When the answer came.
     pub answered: Instant,
-    /// When the earliest change was said that the client had not accepted entirely;
-    /// none for what it was given only because it asked.
+    /// When the oldest change was said that the response carried; none for what the
+    /// client was given only because it asked.
     pub change: Option<Instant>,
 }
 
@@ -77,8 +77,8 @@ pub trait PushObserver: Send + Sync + 'static {
         let _ = (client, report);
     }
 
-    /// A client has accepted all that followed from changes, the earliest of
-    /// which became known this long ago.
+    /// A client has accepted a change that was said this long ago: the oldest of a
+    /// response, once all responses that carry it have their ACK.
     fn converged(&self, client: &Client, after: Duration) {
         let _ = (client, after);
     }

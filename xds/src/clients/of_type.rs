@@ -20,6 +20,10 @@ pub(super) struct OfType {
     sent: Option<Sent>,
     acked: Option<Accepted>,
     refusals: Option<Box<Refusals>>,
+    /// When the oldest change was said of which something is still to be sent.
+    unsent: Option<Stamp>,
+    /// The same of the response without an answer.
+    carried: Option<Stamp>,
 }
 
 /// The latest response.
@@ -49,6 +53,18 @@ impl OfType {
             sent: None,
             acked: None,
             refusals: None,
+            unsent: None,
+            carried: None,
+        }
+    }
+
+    /// Something was said at that moment, and perhaps concerns the client: then more
+    /// is to be told to it than before.
+    pub(super) fn changed(&mut self, since: Stamp, state: &impl State, now: Stamp) {
+        let before = self.pending;
+        self.refresh(state, now);
+        if self.pending > before {
+            self.unsent.get_or_insert(since);
         }
     }
 
@@ -69,28 +85,46 @@ impl OfType {
             removed: count(response.removed),
             bytes: count(response.message.len()),
         });
+        self.carried = self.unsent;
     }
 
-    pub(super) fn acked(&mut self, answered: &Answered, now: Stamp) {
+    /// The latest response was accepted; returns the oldest change that it carried.
+    pub(super) fn acked(&mut self, answered: &Answered, now: Stamp) -> Option<Stamp> {
         self.acked = Some(Accepted { nonce: answered.nonce, at: now });
+        self.carried.take()
     }
 
     /// The latest response was refused; because of that or of earlier ones, these are.
+    /// Returns the oldest change that it carried, of which the rest will be sent again.
     pub(super) fn nacked<'a>(
         &mut self,
         answered: &Answered,
         rejection: &Rejection,
         refused: impl Iterator<Item = (&'a Name, Version)>,
         now: Stamp,
-    ) {
+    ) -> Option<Stamp> {
         let mut refusals = self.refusals.take().unwrap_or_default();
         refusals.note(answered, rejection, refused, now);
         self.refusals = Some(refusals);
+        let carried = self.carried.take();
+        self.unsent = carried.or(self.unsent);
+        carried
+    }
+
+    /// Whether something of a change may be without an ACK, unsent or in a response that
+    /// went out since it was said.
+    pub(super) fn may_owe(&self, change: Stamp) -> bool {
+        let as_old = |since: Option<Stamp>| since.is_some_and(|since| since <= change);
+        let sent_since = || self.sent.as_ref().is_some_and(|sent| sent.at >= change);
+        as_old(self.unsent) || (as_old(self.carried) && sent_since())
     }
 
     /// Takes over what is still to be told, and what is refused by now.
     pub(super) fn refresh(&mut self, state: &impl State, now: Stamp) {
         self.pending = count(state.pending(&self.type_url));
+        if self.pending == 0 {
+            self.unsent = None;
+        }
         if self.refusals.is_some() {
             self.settle(state);
         }

@@ -26,6 +26,11 @@ impl Stamp {
         EPOCH.1 + self.since_epoch()
     }
 
+    /// By the clock that only goes forward.
+    pub(crate) fn instant(self) -> Instant {
+        EPOCH.0 + self.since_epoch()
+    }
+
     fn since_epoch(self) -> Duration {
         Duration::from_nanos(self.0.get() - 1)
     }
@@ -47,8 +52,9 @@ mod tests {
     #[test]
     fn what_passes_between_two_moments_is_kept_to_the_nanosecond() {
         let at = Stamp::now();
-        let later = Stamp::from(EPOCH.0 + at.since_epoch() + Duration::from_nanos(1_000_000_001));
-        assert_eq!(later.time(), at.time() + Duration::from_nanos(1_000_000_001));
+        let later = at.instant() + Duration::from_nanos(1_000_000_001);
+        assert_eq!(Stamp::from(later).instant(), later);
+        assert_eq!(Stamp::from(later).time(), at.time() + Duration::from_nanos(1_000_000_001));
     }
 
     #[test]

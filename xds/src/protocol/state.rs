@@ -46,13 +46,6 @@ pub(crate) trait State: Send + 'static {
     fn deadline(&self, now: Instant) -> Option<Instant>;
     fn subscription(&self, type_url: &str) -> Option<&Subscription>;
     fn pending(&self, type_url: &TypeUrl) -> usize;
-    /// Names whose current content the client refused, and its version.
-    #[allow(dead_code)] // Of use to whoever shows the state of clients.
-    fn refused<'a>(
-        &'a self,
-        type_url: &TypeUrl,
-    ) -> Box<dyn Iterator<Item = (&'a Name, Version)> + 'a>;
-    fn settled(&self) -> bool;
     fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)>;
 }
 
@@ -125,17 +118,6 @@ macro_rules! states {
 
             fn pending(&self, type_url: &TypeUrl) -> usize {
                 <$state>::pending(self, type_url)
-            }
-
-            fn refused<'a>(
-                &'a self,
-                type_url: &TypeUrl,
-            ) -> Box<dyn Iterator<Item = (&'a Name, Version)> + 'a> {
-                Box::new(<$state>::refused(self, type_url))
-            }
-
-            fn settled(&self) -> bool {
-                <$state>::settled(self)
             }
 
             fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)> {

@@ -59,9 +59,6 @@ pub(super) struct Stream<R: Request> {
     more: Option<Instant>,
     /// When there may be without any event, while there is not.
     due: Option<Instant>,
-    /// Since when a change is known that the client has not accepted entirely,
-    /// and whether anything was sent because of it.
-    converging: Option<(std::time::Instant, bool)>,
     /// When it ends whatever happens, and why.
     ends: Option<(Instant, &'static str)>,
     /// Its turn among those that join, until it was sent something.
@@ -141,7 +138,6 @@ async fn join<R: Request>(opened: Opened<R>) -> Begun<R> {
         closing: Some(serving.closing.listen()),
         more: None,
         due: None,
-        converging: None,
         ends,
         joining: Some(turn),
         alarm: Alarm::default(),
@@ -276,16 +272,14 @@ impl<R: Request> Stream<R> {
     /// Moves the view to the latest moment, until it is released.
     fn catch_up(&mut self, now: std::time::Instant) {
         let changes = self.view.advance();
-        if let Some(since) = changes.since {
-            self.converging.get_or_insert((since, false));
-        }
         self.state.on_changes(&changes, now);
+        self.membership.connected.changed(&changes, &self.state, now);
     }
 
     /// Notes what a request said; whether the client may ask for something else than before.
     fn note(&mut self, type_url: &TypeUrl, verdict: Verdict, now: std::time::Instant) -> bool {
-        let changed = self.membership.connected.heard(type_url, &verdict, &self.state, now);
-        let change = self.converging.map(|(since, _)| since);
+        let heard = self.membership.connected.heard(type_url, &verdict, &self.state, now);
+        let change = heard.change;
         let trip = |answered: &Answered| RoundTrip { sent: answered.sent, answered: now, change };
         let observer = &self.shared.observer;
         match verdict {
@@ -293,7 +287,9 @@ impl<R: Request> Stream<R> {
             Verdict::Stale => observer.expired_nonce(&self.client, type_url),
             Verdict::Ack(answered) => {
                 observer.acked(&self.client, type_url, trip(&answered));
-                self.note_convergence(now);
+                if let Some(since) = change.filter(|_| heard.converged) {
+                    observer.converged(&self.client, now.saturating_duration_since(since));
+                }
             }
             Verdict::Nack(answered, rejection) => {
                 info!(
@@ -305,19 +301,9 @@ impl<R: Request> Stream<R> {
                     "response refused"
                 );
                 observer.rejected(&self.client, type_url, trip(&answered), &rejection);
-                self.converging = None;
             }
         }
-        changed
-    }
-
-    fn note_convergence(&mut self, now: std::time::Instant) {
-        if !self.state.settled() {
-            return;
-        }
-        if let Some((since, true)) = self.converging.take() {
-            self.shared.observer.converged(&self.client, now.saturating_duration_since(since));
-        }
+        heard.subscribed
     }
 
     fn may_send(&mut self, now: Instant) {
@@ -334,7 +320,7 @@ impl<R: Request> Stream<R> {
         let since = self.more.take();
         self.more = (response.is_some() && self.state.has_more()).then_some(at);
         let waited = since.map_or(Duration::ZERO, |since| at - since);
-        let message = response.map(|response| self.hand_over(response, waited));
+        let message = response.map(|response| self.hand_over(response, at, waited));
         if self.more.is_none() {
             if message.is_none() {
                 self.membership.connected.rests(&self.state, now);
@@ -344,11 +330,8 @@ impl<R: Request> Stream<R> {
         message.map_or(Step::Again, Step::Send)
     }
 
-    fn hand_over(&mut self, response: Response, waited: Duration) -> Message {
+    fn hand_over(&mut self, response: Response, now: Instant, waited: Duration) -> Message {
         self.joining = None;
-        if let Some((_, sent)) = &mut self.converging {
-            *sent = true;
-        }
         self.shared.observer.pushed(&self.client, &response, waited);
         let (rests, at) = (self.more.is_none(), now.into_std());
         self.membership.connected.sent(&response, rests, &self.state, at);
@@ -359,10 +342,6 @@ impl<R: Request> Stream<R> {
     fn rest(&mut self, now: std::time::Instant) {
         self.joining = None;
         self.due = self.state.deadline(now).map(Instant::from_std);
-        // Changes that concern this client in nothing have no convergence.
-        if self.state.settled() {
-            self.converging = None;
-        }
     }
 }
 
