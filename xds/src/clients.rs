@@ -5,7 +5,7 @@ mod refusals;
 mod stamp;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -163,13 +163,15 @@ impl Connected {
 
     /// The names asked for that none of these resources goes by.
     pub(crate) fn names_without(&self, type_url: &str, resources: &[Arc<Resource>]) -> Vec<Name> {
-        let types = self.types.lock();
-        let of_type = types.iter().find(|of_type| *of_type.type_url == *type_url);
+        let subscriptions = self.subscriptions();
+        let of_type = subscriptions.iter().find(|(of, _)| **of == *type_url);
+        let aliases: BTreeSet<&Name> =
+            resources.iter().flat_map(|resource| resource.aliases()).collect();
         let found = |name: &Name| {
-            let by_alias = || resources.iter().any(|resource| resource.aliases().contains(name));
-            resources.binary_search_by(|resource| resource.name().cmp(name)).is_ok() || by_alias()
+            resources.binary_search_by(|resource| resource.name().cmp(name)).is_ok()
+                || aliases.contains(name)
         };
-        let names = of_type.into_iter().flat_map(|of_type| of_type.subscription.iter());
+        let names = of_type.into_iter().flat_map(|(_, subscription)| subscription.iter());
         names.filter(|name| !found(name)).cloned().collect()
     }
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,9 @@ use mainstem_proto::envoy::service::load_stats::v3::load_reporting_service_clien
 use mainstem_proto::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
 use mainstem_proto::envoy::service::status::v3::client_config::GenericXdsConfig;
 use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_client::ClientStatusDiscoveryServiceClient;
-use mainstem_proto::envoy::service::status::v3::{ClientStatusRequest, ConfigStatus};
+use mainstem_proto::envoy::service::status::v3::{ClientConfig, ClientStatusRequest, ConfigStatus};
 use mainstem_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use mainstem_proto::envoy::r#type::matcher::v3::{NodeMatcher, StringMatcher};
+use mainstem_proto::envoy::r#type::matcher::v3::{NodeMatcher, RegexMatcher, StringMatcher};
 use mainstem_proto::google::rpc::Status as RpcStatus;
 use mainstem_test_support::{TIMEOUT, eventually};
 use mainstem_xds::clients::SyncState;
@@ -29,6 +30,7 @@ use mainstem_xds::{
     TypeUrl,
 };
 use pretty_assertions::assert_eq;
+use prost::Message as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Code;
 
@@ -230,6 +232,97 @@ async fn rule_30_an_operator_sees_what_each_client_has_and_refused() {
     };
     assert_eq!(matching(MatchPattern::Prefix("node-".into())).await, 1);
     assert_eq!(matching(MatchPattern::Exact("node".into())).await, 0);
+    let regex = RegexMatcher { regex: "node-[0-9]".into(), ..Default::default() };
+    assert_eq!(matching(MatchPattern::SafeRegex(regex)).await, 1);
+}
+
+/// Clients that were given everything of a source, each as a node of its own.
+async fn crowd(address: std::net::SocketAddr, size: usize) -> Vec<Delta> {
+    let mut crowd = Vec::new();
+    for number in 0..size {
+        let mut ads = connect(address).await;
+        let mut stream: Delta =
+            Stream::open(|requests| ads.delta_aggregated_resources(requests)).await;
+        let node = Node { id: format!("node-{number}"), ..Node::default() };
+        stream.send(DeltaDiscoveryRequest { node: Some(node), ..ask(&TypeUrl::CLUSTER, &[]) });
+        stream.next().await;
+        crowd.push(stream);
+    }
+    crowd
+}
+
+/// The sizes of all parts of an answer, and how many resources each node has in them.
+async fn parts(csds: &mut Csds) -> (Vec<usize>, BTreeMap<String, usize>) {
+    let requests = tokio_stream::once(ClientStatusRequest::default());
+    let mut responses = csds.stream_client_status(requests).await.unwrap().into_inner();
+    let (mut sizes, mut resources) = (Vec::new(), BTreeMap::new());
+    while let Some(part) = responses.message().await.unwrap() {
+        sizes.push(part.encoded_len());
+        for client in part.config {
+            let count = client.generic_xds_configs.len();
+            *resources.entry(client.node.unwrap().id).or_default() += count;
+        }
+    }
+    (sizes, resources)
+}
+
+#[tokio::test]
+async fn a_status_that_is_too_long_for_one_message_comes_in_parts() {
+    let source = StaticSource::new();
+    for number in 0..3 {
+        let body = "x".repeat(600_000);
+        source.set(Resource::new(&TypeUrl::CLUSTER, format!("cluster-{number}"), body));
+    }
+    let (_server, _guard, address) = start(&source, ServerConfig::default(), Operators).await;
+    let crowd = crowd(address, 3).await;
+    let mut csds = csds(address).await;
+    let (sizes, resources) = parts(&mut csds).await;
+    let each = (0..3).map(|number| (format!("node-{number}"), 3)).collect();
+    assert_eq!((sizes.len(), resources), (9, each));
+    assert!(sizes.iter().all(|size| *size < 1 << 20), "{sizes:?}");
+
+    // In one message there is room for the states alone.
+    let request = ClientStatusRequest::default();
+    let whole = csds.fetch_client_status(request.clone()).await.unwrap().into_inner();
+    let shown = |client: &ClientConfig| {
+        let resources = &client.generic_xds_configs;
+        (resources.len(), resources.iter().filter(|one| one.xds_config.is_some()).count())
+    };
+    assert_eq!(whole.config.iter().map(shown).collect::<Vec<_>>(), [(3, 0); 3]);
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn a_status_that_does_not_fit_into_one_message_is_not_fetched() {
+    let source = StaticSource::new();
+    source.update(|batch| {
+        for number in 0..1_000 {
+            let name = format!("{}{number:04}", "long".repeat(300));
+            batch.set(Resource::new(&TypeUrl::CLUSTER, name, "1".to_owned()));
+        }
+    });
+    let (_server, _guard, address) = start(&source, ServerConfig::default(), Operators).await;
+    let crowd = crowd(address, 4).await;
+    let mut csds = csds(address).await;
+    let refused = csds.fetch_client_status(ClientStatusRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("StreamClientStatus"), "{refused}");
+    let (sizes, resources) = parts(&mut csds).await;
+    assert_eq!(resources, (0..4).map(|number| (format!("node-{number}"), 1_000)).collect());
+    assert!(sizes.iter().all(|size| *size < (1 << 20) + (64 << 10)), "{sizes:?}");
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn that_nobody_matches_is_told_and_what_cannot_be_matched_is_refused() {
+    let (_server, _guard, address) = start(&source(), ServerConfig::default(), Operators).await;
+    let mut csds = csds(address).await;
+    assert_eq!(parts(&mut csds).await, (vec![0], BTreeMap::new()));
+    let matcher = NodeMatcher { node_id: Some(StringMatcher::default()), ..Default::default() };
+    let request = ClientStatusRequest { node_matchers: vec![matcher], ..Default::default() };
+    let refused = csds.fetch_client_status(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.message(), "a matcher of nodes lacks its pattern");
 }
 
 #[tokio::test]

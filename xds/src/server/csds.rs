@@ -1,4 +1,11 @@
 //! Client status discovery: what each client has, as operators ask for it.
+//!
+//! ```text
+//! request ─▶ matcher ─▶ one client after the other ─▶ parts ─▶ stream, or one message
+//! ```
+
+mod matcher;
+mod parts;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,14 +17,14 @@ use mainstem_proto::envoy::service::status::v3::client_status_discovery_service_
 use mainstem_proto::envoy::service::status::v3::{
     ClientConfig, ClientStatusRequest, ClientStatusResponse, ConfigStatus,
 };
-use mainstem_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use mainstem_proto::envoy::r#type::matcher::v3::{NodeMatcher, StringMatcher};
 use mainstem_proto::type_url;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::parts::Parts;
 use super::service::Serving;
 use crate::clients::{Connected, Nack, Refused, SyncState, TypeStatus};
 use crate::resource::Resource;
+use crate::source::ResourceSource;
 
 /// The client status discovery service.
 #[derive(Clone)]
@@ -28,22 +35,30 @@ impl ClientStatusDiscoveryService for ClientStatusService {
     type StreamClientStatusStream =
         Pin<Box<dyn Stream<Item = Result<ClientStatusResponse, Status>> + Send>>;
 
+    /// Each request is answered by as many responses as it takes.
     async fn stream_client_status(
         &self,
         request: Request<Streaming<ClientStatusRequest>>,
     ) -> Result<Response<Self::StreamClientStatusStream>, Status> {
         let requests = admit_operator(&self.0, request).await?;
         let serving = self.0.clone();
-        let responses = requests.map(move |request| status(&serving, &request?));
-        Ok(Response::new(Box::pin(responses)))
+        let responses = requests.map(move |request| {
+            let parts = request.and_then(|request| Parts::of(&serving.shared, &request));
+            match parts {
+                Ok(parts) => parts.stream().left_stream(),
+                Err(status) => futures::stream::iter([Err(status)]).right_stream(),
+            }
+        });
+        Ok(Response::new(Box::pin(responses.flatten())))
     }
 
+    /// One message, without contents or not at all where they do not fit.
     async fn fetch_client_status(
         &self,
         request: Request<ClientStatusRequest>,
     ) -> Result<Response<ClientStatusResponse>, Status> {
         let request = admit_operator(&self.0, request).await?;
-        status(&self.0, &request).map(Response::new)
+        Parts::of(&self.0.shared, &request)?.whole().await.map(Response::new)
     }
 }
 
@@ -58,66 +73,24 @@ async fn admit_operator<T>(serving: &Serving, request: Request<T>) -> Result<T, 
     }
 }
 
-fn status(
-    serving: &Serving,
-    request: &ClientStatusRequest,
-) -> Result<ClientStatusResponse, Status> {
-    let mut config = Vec::new();
-    for connected in serving.shared.clients.all() {
-        if matches(&request.node_matchers, &connected.client().node.id)? {
-            config.push(client_config(serving, &connected, request.exclude_resource_contents)?);
-        }
-    }
-    Ok(ClientStatusResponse { config })
-}
-
-/// Whether any matcher matches the node, or there is none.
-fn matches(matchers: &[NodeMatcher], node: &str) -> Result<bool, Status> {
-    for matcher in matchers {
-        if !matcher.node_metadatas.is_empty() {
-            return Err(Status::invalid_argument("nodes are matched by id, not by metadata"));
-        }
-        if matcher.node_id.as_ref().map_or(Ok(true), |matcher| matches_text(matcher, node))? {
-            return Ok(true);
-        }
-    }
-    Ok(matchers.is_empty())
-}
-
-fn matches_text(matcher: &StringMatcher, text: &str) -> Result<bool, Status> {
-    let fold = |text: &str| if matcher.ignore_case { text.to_lowercase() } else { text.to_owned() };
-    let text = fold(text);
-    match &matcher.match_pattern {
-        None => Ok(true),
-        Some(MatchPattern::Exact(exact)) => Ok(text == fold(exact)),
-        Some(MatchPattern::Prefix(prefix)) => Ok(text.starts_with(&fold(prefix))),
-        Some(MatchPattern::Suffix(suffix)) => Ok(text.ends_with(&fold(suffix))),
-        Some(MatchPattern::Contains(part)) => Ok(text.contains(&fold(part))),
-        Some(_) => {
-            Err(Status::invalid_argument("nodes are matched by exact id, prefix, suffix or part"))
-        }
-    }
-}
-
-fn client_config(
-    serving: &Serving,
-    connected: &Connected,
-    bare: bool,
-) -> Result<ClientConfig, Status> {
-    let given = connected.given(&*serving.shared.source)?;
+/// Nothing of its resources if the source turns it away by now.
+fn client_config(source: &dyn ResourceSource, connected: &Connected, bare: bool) -> ClientConfig {
     let mut configs = Vec::new();
-    for of_type in connected.status().types {
-        let resources = given.get(of_type.type_url.as_str()).map(Vec::as_slice).unwrap_or_default();
-        configs.extend(resources.iter().map(|resource| of_resource(&of_type, resource, bare)));
-        let absent = connected.names_without(&of_type.type_url, resources);
-        configs.extend(absent.iter().map(|name| of_nothing(&of_type, name)));
+    if let Ok(given) = connected.given(source) {
+        for of_type in connected.status().types {
+            let resources = given.get(of_type.type_url.as_str());
+            let resources = resources.map(Vec::as_slice).unwrap_or_default();
+            configs.extend(resources.iter().map(|resource| of_resource(&of_type, resource, bare)));
+            let absent = connected.names_without(&of_type.type_url, resources);
+            configs.extend(absent.iter().map(|name| of_nothing(&of_type, name)));
+        }
     }
-    Ok(ClientConfig {
+    ClientConfig {
         node: Some(connected.client().node.clone()),
         generic_xds_configs: configs,
         client_scope: format!("stream {}", connected.client().stream),
         ..ClientConfig::default()
-    })
+    }
 }
 
 fn of_resource(of_type: &TypeStatus, resource: &Resource, bare: bool) -> GenericXdsConfig {
