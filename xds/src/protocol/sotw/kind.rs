@@ -130,7 +130,8 @@ impl Kind {
     }
 
     pub(super) fn pending(&self) -> usize {
-        self.owed.len() + self.batches.iter().map(Vec::len).sum::<usize>()
+        let removing = usize::from(self.removing_since.is_some());
+        self.owed.len() + removing + self.batches.iter().map(Vec::len).sum::<usize>()
     }
 
     /// Takes in the names of a request, which replace the earlier ones.

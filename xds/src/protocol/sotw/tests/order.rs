@@ -100,8 +100,11 @@ fn rule_23_a_cluster_goes_when_nothing_refers_to_it_any_more() {
     change(&client.source, &CDS, &["d=d1"]);
     assert_eq!(client.change(&CDS, &["-c"]), ["CDS c1 d1"]);
     assert_eq!(ask(&mut client, &CDS, &[]), ["RDS r2"]);
+    // The removal is still to be told.
+    assert_eq!(client.state.pending(&CDS), 1);
     assert_eq!(ask(&mut client, &RDS, &["r"]), ["CDS d1"]);
     assert_eq!(ask(&mut client, &CDS, &[]), NOTHING);
+    assert_eq!(client.state.pending(&CDS), 0);
     assert!(client.state.settled());
 }
 
