@@ -1,5 +1,6 @@
 //! What happened on streams.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mainstem_xds::protocol::{Rejection, Response};
@@ -22,23 +23,28 @@ struct Type {
 /// The types that every proxy asks for.
 pub(super) const SHOWN: [&str; 4] = ["cds", "eds", "lds", "rds"];
 
-/// The label of a type: what a client asks for is not trusted to be one.
-pub(super) fn label(type_url: &TypeUrl) -> &'static str {
-    match type_url.short() {
-        "CDS" => "cds",
-        "EDS" => "eds",
-        "LDS" => "lds",
-        "RDS" => "rds",
-        "SDS" => "sds",
-        "ECDS" => "ecds",
-        _ => "other",
+/// The labels of types. What a client asks for beyond is not trusted to be one.
+const LABELS: [&str; 10] =
+    ["cds", "eds", "lds", "rds", "sds", "ecds", "srds", "vhds", "rtds", "other"];
+
+fn place(type_url: &TypeUrl) -> usize {
+    match *type_url {
+        TypeUrl::CLUSTER => 0,
+        TypeUrl::CLUSTER_LOAD_ASSIGNMENT => 1,
+        TypeUrl::LISTENER => 2,
+        TypeUrl::ROUTE_CONFIGURATION => 3,
+        TypeUrl::SECRET => 4,
+        TypeUrl::EXTENSION_CONFIG => 5,
+        TypeUrl::SCOPED_ROUTE_CONFIGURATION => 6,
+        TypeUrl::VIRTUAL_HOST => 7,
+        TypeUrl::RUNTIME => 8,
+        _ => 9,
     }
 }
 
-impl Type {
-    fn of(type_url: &TypeUrl) -> Self {
-        Self { r#type: label(type_url) }
-    }
+/// The label of a type.
+pub(super) fn label(type_url: &TypeUrl) -> &'static str {
+    LABELS[place(type_url)]
 }
 
 /// Counts what happens on streams. Clones count together.
@@ -52,6 +58,15 @@ pub struct Pushes {
     waits: Histogram,
     convergence: Histogram,
     refused: Counter,
+    at_hand: Arc<[OnceLock<AtHand>; LABELS.len()]>,
+}
+
+/// What each message and its ACK count into, so that neither has to look for it.
+#[derive(Debug)]
+struct AtHand {
+    pushes: Total,
+    sizes: Histogram,
+    acks: Histogram,
 }
 
 fn seconds() -> Histogram {
@@ -73,11 +88,24 @@ impl Default for Pushes {
             waits: seconds(),
             convergence: seconds(),
             refused: Counter::default(),
+            at_hand: Arc::default(),
         }
     }
 }
 
 impl Pushes {
+    fn at_hand(&self, type_url: &TypeUrl) -> &AtHand {
+        let place = place(type_url);
+        self.at_hand[place].get_or_init(|| {
+            let label = Type { r#type: LABELS[place] };
+            AtHand {
+                pushes: self.pushes.get_or_create(&label).clone(),
+                sizes: self.sizes.get_or_create(&label).clone(),
+                acks: self.acks.get_or_create(&label).clone(),
+            }
+        })
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         // Zero is there to be seen before the first of each happens.
         for r#type in SHOWN {
@@ -135,22 +163,22 @@ impl PushObserver for Pushes {
             removed = response.removed,
             "pushed"
         );
-        let label = Type::of(&response.type_url);
-        self.pushes.get_or_create(&label).inc();
-        self.sizes.get_or_create(&label).observe(response.message.len() as f64);
+        let at_hand = self.at_hand(&response.type_url);
+        at_hand.pushes.inc();
+        at_hand.sizes.observe(response.message.len() as f64);
         self.waits.observe(waited.as_secs_f64());
     }
 
     fn acked(&self, _: &Client, type_url: &TypeUrl, trip: RoundTrip) {
-        self.acks.get_or_create(&Type::of(type_url)).observe(trip.took().as_secs_f64());
+        self.at_hand(type_url).acks.observe(trip.took().as_secs_f64());
     }
 
     fn rejected(&self, _: &Client, type_url: &TypeUrl, _: RoundTrip, _: &Rejection) {
-        self.rejects.get_or_create(&Type::of(type_url)).inc();
+        self.rejects.get_or_create(&Type { r#type: label(type_url) }).inc();
     }
 
     fn expired_nonce(&self, _: &Client, type_url: &TypeUrl) {
-        self.expired.get_or_create(&Type::of(type_url)).inc();
+        self.expired.get_or_create(&Type { r#type: label(type_url) }).inc();
     }
 
     fn converged(&self, _: &Client, after: Duration) {

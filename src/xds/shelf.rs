@@ -80,15 +80,14 @@ pub(super) fn told_as(kind: Kind, name: &Name) -> (TypeUrl, Name) {
     })
 }
 
-/// Names of one kind, which are in order, by type.
-pub(super) fn by_type(kind: Kind, names: Arc<[Name]>) -> Vec<(TypeUrl, Arc<[Name]>)> {
+/// Adds names of one kind, which are in order, by type.
+pub(super) fn tell_by_type(kind: Kind, names: Arc<[Name]>, told: &mut Vec<(TypeUrl, Arc<[Name]>)>) {
     if let Some(type_url) = type_of(kind) {
-        return vec![(type_url, names)];
+        return told.push((type_url, names));
     }
     let of_one = names.chunk_by(|a, b| passing::parts(a).0 == passing::parts(b).0);
-    let told = of_one.map(|names| {
+    told.extend(of_one.map(|names| {
         let type_url = TypeUrl::from(passing::parts(&names[0]).0);
         (type_url, names.iter().map(|name| told_as(kind, name).1).collect())
-    });
-    told.collect()
+    }));
 }

@@ -370,7 +370,11 @@ impl ResourceView for View {
 }
 
 fn changes(now: &Moment, before: &Moment) -> Vec<(TypeUrl, Arc<[Name]>)> {
-    now.changes_since(before).flat_map(|(kind, names)| shelf::by_type(kind, names)).collect()
+    let mut told = Vec::new();
+    for (kind, names) in now.changes_since(before) {
+        shelf::tell_by_type(kind, names, &mut told);
+    }
+    told
 }
 
 /// The resource in the server's form, made once for all streams.

@@ -13,7 +13,7 @@ use super::placement::{NeedCounts, Placement, Relevance, placement};
 use super::pool::{Pool, ScopeId};
 use super::recipe::{Changes, Context, Shared};
 use super::seers::Seers;
-use super::view::{Moment, View, nothing};
+use super::view::{Moment, View};
 use super::{Attached, Counts, Group, GroupId, ProxyId};
 use crate::endpoint::Gateways;
 use crate::{Kind, Settings};
@@ -115,7 +115,12 @@ impl Core {
             }
             _ => self.members.ids(),
         };
+        let before = changed.len();
         changed.extend(movable.into_iter().filter(|id| self.place_again(*id)));
+        if changed.len() > before {
+            changed.sort_unstable();
+            changed.dedup();
+        }
         let attached =
             changed.into_iter().filter_map(|id| self.members.get(id)?.attached.upgrade());
         attached.collect()
@@ -147,7 +152,7 @@ impl Core {
 
     /// Rebuilds scopes, and gives each group whose scopes changed its new
     /// moment; returns the members of those.
-    fn rebuild(&mut self, changes: Option<&Changes<'_>>) -> BTreeSet<ProxyId> {
+    fn rebuild(&mut self, changes: Option<&Changes<'_>>) -> Vec<ProxyId> {
         let incremental = changes.filter(|changes| !rebuilds_everything(changes));
         let mut context = Context {
             snapshot: &self.snapshot,
@@ -156,7 +161,7 @@ impl Core {
         };
         context.update_catalogs(incremental);
         let groups = self.pool.rebuild(&mut context, incremental);
-        let mut changed = BTreeSet::new();
+        let mut changed = Vec::new();
         for slot in groups.iter().filter_map(|id| self.groups.get(id)) {
             slot.group.set_moment(self.moment(&slot.scopes));
             changed.extend(&slot.members);
@@ -234,14 +239,10 @@ impl Core {
     }
 
     fn moment(&self, scopes: &[(Kind, ScopeId)]) -> Arc<Moment> {
-        let views = Kind::ALL.map(|kind| {
-            let mut states = [nothing(), nothing()];
-            let of_kind = scopes.iter().filter(|(other, _)| *other == kind);
-            for (state, (_, scope)) in states.iter_mut().zip(of_kind) {
-                *state = self.pool.state(*scope).clone();
-            }
-            View::new(states)
-        });
+        let mut views: [View; Kind::ALL.len()] = Default::default();
+        for (kind, scope) in scopes {
+            views[*kind as usize].add(self.pool.state(*scope).clone());
+        }
         Arc::new(Moment::new(self.snapshot.generation(), views))
     }
 }

@@ -1,17 +1,11 @@
 //! What one proxy is told at one moment, for whoever sends it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use mainstem_model::Generation;
 
 use super::state::State;
 use crate::{Kind, Resource};
-
-static NOTHING: LazyLock<Arc<State>> = LazyLock::new(Arc::default);
-
-pub(crate) fn nothing() -> Arc<State> {
-    NOTHING.clone()
-}
 
 /// All resources of a proxy, of all types, out of one snapshot.
 #[derive(Clone, Debug)]
@@ -46,26 +40,33 @@ impl Moment {
 
 /// All resources of one type. A clone copies two pointers. Holding one keeps
 /// its resources, and of its scopes' structure only what changed since.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct View {
-    /// Of two scopes with no name in common.
-    states: [Arc<State>; 2],
+    /// Of at most two scopes with no name in common.
+    states: [Option<Arc<State>>; 2],
 }
 
 impl View {
-    pub(super) fn new(states: [Arc<State>; 2]) -> Self {
-        Self { states }
+    /// Adds what a scope has; a third one is none of a proxy's.
+    pub(super) fn add(&mut self, state: Arc<State>) {
+        if let Some(free) = self.states.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(state);
+        }
+    }
+
+    fn states(&self) -> impl Iterator<Item = &Arc<State>> {
+        self.states.iter().flatten()
     }
 
     /// The resource of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.states.iter().find_map(|state| state.get(name))
+        self.states().find_map(|state| state.get(name))
     }
 
     /// All, in order of names.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        let [a, b] = &self.states;
-        let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+        let [mut a, mut b] =
+            self.states.each_ref().map(|of| of.iter().flat_map(|state| state.iter()).peekable());
         std::iter::from_fn(move || match (a.peek(), b.peek()) {
             (Some(x), Some(y)) if y.name < x.name => b.next(),
             (Some(_), _) => a.next(),
@@ -75,7 +76,7 @@ impl View {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.states.iter().map(|state| state.len()).sum()
+        self.states().map(|state| state.len()).sum()
     }
 
     /// Whether there are none.
@@ -86,15 +87,13 @@ impl View {
     /// The version of all of them: the wrapping sum of [`Resource::weight`].
     /// Depends on content alone, and is kept, not computed.
     pub fn version(&self) -> u128 {
-        self.states.iter().fold(0u128, |sum, state| sum.wrapping_add(state.version()))
+        self.states().fold(0u128, |sum, state| sum.wrapping_add(state.version()))
     }
 
     /// The names that differ from an `earlier` view, in order.
     pub fn changes_since(&self, earlier: &Self) -> Arc<[Arc<str>]> {
-        let [a, b] = [0, 1].map(|n| {
-            let (now, then) = (&self.states[n], &earlier.states[n]);
-            (!Arc::ptr_eq(now, then)).then(|| now.changes_since(then))
-        });
+        let [a, b] =
+            [0, 1].map(|n| changes_of(self.states[n].as_ref(), earlier.states[n].as_ref()));
         let (a, b) = match (a, b) {
             (Some(a), Some(b)) => (a, b),
             (one, other) => return one.or(other).unwrap_or_default(),
@@ -111,6 +110,17 @@ impl View {
     /// Whether nothing was even touched since `earlier`; a false answer may
     /// still mean that all content is equal.
     pub fn is_same(&self, earlier: &Self) -> bool {
-        self.states.iter().zip(&earlier.states).all(|(now, then)| Arc::ptr_eq(now, then))
+        let of = |view: &Self| view.states.each_ref().map(|state| state.as_ref().map(Arc::as_ptr));
+        of(self) == of(earlier)
+    }
+}
+
+/// The names that differ between two states of a scope; none if it is the same one.
+fn changes_of(now: Option<&Arc<State>>, then: Option<&Arc<State>>) -> Option<Arc<[Arc<str>]>> {
+    match (now, then) {
+        (None, None) => None,
+        (Some(now), Some(then)) => (!Arc::ptr_eq(now, then)).then(|| now.changes_since(then)),
+        (Some(now), None) => Some(now.changes_since(&State::default())),
+        (None, Some(then)) => Some(State::default().changes_since(then)),
     }
 }

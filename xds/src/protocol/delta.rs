@@ -115,7 +115,7 @@ impl DeltaState {
     fn next_in_order(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
         for at in 0..self.kinds.len() {
             let kind = &self.kinds[at];
-            if kind.in_flight.is_some() {
+            if kind.in_flight.is_some() || kind.has_nothing_to_say(now) {
                 continue;
             }
             let fill = Fill {
@@ -174,12 +174,6 @@ impl DeltaState {
     /// Whether everything was sent and answered.
     pub fn settled(&self) -> bool {
         self.kinds.iter().all(|kind| kind.since().is_none() && kind.held.is_empty())
-    }
-
-    /// The names whose current content the client refused, and its version.
-    pub fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)> {
-        let kind = self.kinds.iter().find(|kind| kind.type_url == *type_url);
-        kind.into_iter().flat_map(|kind| &kind.refused).map(|(name, version)| (name, *version))
     }
 
     fn position(&self, type_url: &TypeUrl) -> Option<usize> {

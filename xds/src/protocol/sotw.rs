@@ -190,12 +190,6 @@ impl SotwState {
         held(self).zip(held(other)).is_some_and(|(one, two)| Arc::ptr_eq(&one, &two))
     }
 
-    /// The names whose current content the client refused, and its version.
-    pub fn refused(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Name, Version)> {
-        let kind = self.kinds.iter().find(|kind| kind.type_url == *type_url);
-        kind.into_iter().flat_map(|kind| &kind.refused).map(|(name, version)| (name, *version))
-    }
-
     fn position(&self, type_url: &TypeUrl) -> Option<usize> {
         self.kinds.iter().position(|kind| kind.type_url == *type_url)
     }

@@ -8,9 +8,12 @@
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::task::AtomicWaker;
 use http_body::Body;
 use tonic::{Code, Status};
 
@@ -25,7 +28,31 @@ pub(super) struct Requests<R, B = Incoming> {
     begun: BytesMut,
     /// What was read last, of which nothing was looked at.
     read: Bytes,
+    /// Whether there was nothing more to read when last looked.
+    dry: bool,
+    ring: Arc<Ring>,
+    /// Rings it.
+    waker: Waker,
     of: PhantomData<R>,
+}
+
+/// Notes that there is something to read, so that whoever was woken by something else
+/// need not ask, which takes a lock of the connection.
+#[derive(Debug, Default)]
+struct Ring {
+    rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.task.wake();
+    }
 }
 
 impl<R, B> Requests<R, B>
@@ -35,11 +62,14 @@ where
 {
     /// The requests in a body, each of at most `limit` bytes.
     pub(super) fn new(body: B, limit: usize) -> Self {
-        Self { body, limit, begun: BytesMut::new(), read: Bytes::new(), of: PhantomData }
+        let ring = Arc::<Ring>::default();
+        let waker = ring.clone().into();
+        let (begun, read) = (BytesMut::new(), Bytes::new());
+        Self { body, limit, begun, read, dry: false, ring, waker, of: PhantomData }
     }
 
     /// The next request; `None` when the client asks for nothing more.
-    pub(super) async fn message(&mut self) -> Result<Option<R>, Status> {
+    pub(super) async fn message(&mut self) -> Result<Option<Box<R>>, Status> {
         poll_fn(|context| self.poll_message(context)).await
     }
 
@@ -47,12 +77,19 @@ where
     pub(super) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Option<R>, Status>> {
+    ) -> Poll<Result<Option<Box<R>>, Status>> {
+        self.ring.task.register(context.waker());
+        if self.dry && !self.ring.rung.swap(false, Ordering::Acquire) {
+            return Poll::Pending;
+        }
         loop {
             if let Some(request) = self.decode()? {
+                self.dry = false;
                 return Poll::Ready(Ok(Some(request)));
             }
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            self.dry = true;
+            let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&self.waker));
+            match ready!(frame) {
                 Some(Ok(frame)) => self.read = frame.into_data().unwrap_or_default(),
                 // A client that cancels has left.
                 Some(Err(status)) if status.code() == Code::Cancelled => {
@@ -70,7 +107,10 @@ where
 
     /// The next request, if all of it was read. Most come in one piece, and are
     /// decoded where they are.
-    fn decode(&mut self) -> Result<Option<R>, Status> {
+    fn decode(&mut self) -> Result<Option<Box<R>>, Status> {
+        if self.begun.is_empty() && self.read.is_empty() {
+            return Ok(None);
+        }
         if self.begun.is_empty()
             && let Some(whole) = self.whole(&self.read)?
         {
@@ -105,9 +145,12 @@ where
     }
 }
 
-fn decoded<R: prost::Message + Default>(message: Bytes) -> Result<Option<R>, Status> {
-    R::decode(message)
-        .map(Some)
+/// Boxed, since it is passed on a few times and is large.
+fn decoded<R: prost::Message + Default>(message: Bytes) -> Result<Option<Box<R>>, Status> {
+    let mut request = Box::<R>::default();
+    request
+        .merge(message)
+        .map(|()| Some(request))
         .map_err(|error| Status::invalid_argument(format!("decoding a request: {error}")))
 }
 

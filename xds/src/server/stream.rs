@@ -76,7 +76,7 @@ enum Step {
 }
 
 enum Event<R> {
-    Request(Result<Option<R>, Status>),
+    Request(Result<Option<Box<R>>, Status>),
     Changed,
     /// Some time has come.
     Alarm,
@@ -243,7 +243,7 @@ impl<R: Request> Stream<R> {
     }
 
     /// Takes in a request, at the latest moment of the view.
-    fn take_in(&mut self, mut request: R, at: Instant) -> Result<(), Status> {
+    fn take_in(&mut self, mut request: Box<R>, at: Instant) -> Result<(), Status> {
         if let Some(implied) = &self.implied {
             if request.type_url().is_empty() {
                 request.set_type_url(implied);
@@ -254,7 +254,7 @@ impl<R: Request> Stream<R> {
         let type_url = TypeUrl::from(request.type_url());
         let now = at.into_std();
         self.catch_up(now);
-        let verdict = self.state.on_request(request, &*self.view, now);
+        let verdict = self.state.on_request(*request, &*self.view, now);
         self.view.release();
         if self.note(&type_url, verdict?, now)
             && let Some(subscription) = self.state.subscription(&type_url)

@@ -94,6 +94,14 @@ impl Kind {
         [in_flight, batches, self.owed.since()].into_iter().flatten().min()
     }
 
+    /// Whether nothing is unsent, whatever the view has.
+    pub(super) fn has_nothing_to_say(&self, now: Instant) -> bool {
+        self.owed.is_empty()
+            && self.batches.is_empty()
+            && self.held.is_empty()
+            && self.heartbeats.next().is_none_or(|next| next > now)
+    }
+
     /// The moment through which the client has accepted all additions.
     pub(super) fn settled_through(&self, moment: Moment) -> Moment {
         self.since().map_or(moment, |since| since - 1)

@@ -180,7 +180,12 @@ impl Sending {
                 Poll::Pending => break,
             }
         }
-        self.into.poll_reset(context).map(|_| Over)
+        match self.from {
+            // The stream hears of a reset where it waits for requests. Whoever waits for
+            // it here as well is woken by each message that goes out.
+            From::Messages(_) => Poll::Pending,
+            From::Body(_) => self.into.poll_reset(context).map(|_| Over),
+        }
     }
 
     /// Hands over what waits, when the client takes anything at all.

@@ -32,18 +32,17 @@ pub(super) struct Parts {
 impl Payload {
     /// A message in gRPC's framing.
     pub(super) fn of(message: Message) -> Payload {
-        let mut prefix = BytesMut::with_capacity(PREFIX);
-        prefix.put_u8(0);
-        prefix.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
         let left = message.len();
-        if left <= WHOLE {
-            let mut whole = BytesMut::with_capacity(PREFIX + left);
-            whole.extend_from_slice(&prefix);
-            message.write_to(&mut whole);
-            return Payload::Bytes(whole.freeze());
+        let is_whole = left <= WHOLE;
+        let mut begun = BytesMut::with_capacity(PREFIX + if is_whole { left } else { 0 });
+        begun.put_u8(0);
+        begun.put_u32(u32::try_from(left).unwrap_or(u32::MAX));
+        if is_whole {
+            message.write_to(&mut begun);
+            return Payload::Bytes(begun.freeze());
         }
         let place = message.begin();
-        Payload::Parts(Box::new(Parts { prefix: prefix.freeze(), message, place, left }))
+        Payload::Parts(Box::new(Parts { prefix: begun.freeze(), message, place, left }))
     }
 }
 
