@@ -118,8 +118,10 @@ impl DeltaState {
             if kind.in_flight.is_some() || kind.has_nothing_to_say(now) {
                 continue;
             }
+            let since = kind.removed_through(self.moment - 1) + 1;
             let fill = Fill {
                 moment: self.moment,
+                since,
                 now,
                 forward: self.held_until(kind, now).is_none(),
                 removable: self.removable(kind),
@@ -129,7 +131,6 @@ impl DeltaState {
                     .and_then(|warmed| self.position(&warmed))
                     .is_some(),
             };
-            let since = kind.removed_through(self.moment - 1) + 1;
             if let Some(draft) = self.kinds[at].fill(view, &fill) {
                 return Some(self.send(at, draft, since, now));
             }

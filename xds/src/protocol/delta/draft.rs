@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::kind::Removal;
 use crate::names::Name;
 use crate::protocol::heartbeat::Beat;
 use crate::protocol::wire::Message;
@@ -109,4 +110,6 @@ pub(super) struct Terms {
     pub(super) ttl: bool,
     /// Whether to note what is referred to.
     pub(super) warming: bool,
+    /// How a removal waits that may not go yet.
+    pub(super) removal: Removal,
 }

@@ -24,8 +24,8 @@ pub(super) struct Kind {
     pub(super) type_url: TypeUrl,
     pub(super) subscription: Subscription,
     pub(super) owed: Owed,
-    /// Removals that wait for the ACK of what referred to them, and since when.
-    pub(super) held: BTreeMap<Name, Moment>,
+    /// Removals that wait for the ACK of what referred to them.
+    pub(super) held: BTreeMap<Name, Removal>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) heartbeats: Heartbeats,
     /// Sets of names to be sent each alone, after a NACK.
@@ -38,6 +38,16 @@ pub(super) struct Kind {
     /// What the client held before it connected, as far as that was not compared
     /// with the view yet.
     pub(super) resumed: Option<Box<Resumed>>,
+}
+
+/// A removal that waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removal {
+    /// The moment of the newest change: what refers to the name may be as new.
+    pub(super) newest: Moment,
+    /// The moment from which on the client was not told of changes under the name:
+    /// it may refer to whatever was there before.
+    pub(super) since: Moment,
 }
 
 /// A response without an answer.
@@ -60,6 +70,8 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 pub(super) struct Fill {
     pub(super) moment: Moment,
+    /// The moment from which on something of the type is unsent or unanswered.
+    pub(super) since: Moment,
     pub(super) now: Instant,
     /// Whether changes may be sent; what was asked for may be at any time.
     pub(super) forward: bool,
@@ -109,7 +121,7 @@ impl Kind {
 
     /// The moment through which the client has accepted all removals as well.
     pub(super) fn removed_through(&self, moment: Moment) -> Moment {
-        let held = self.held.values().min().map_or(moment, |since| since - 1);
+        let held = self.held.values().map(|removal| removal.since - 1).min().unwrap_or(moment);
         self.settled_through(moment).min(held)
     }
 
@@ -261,7 +273,8 @@ impl Kind {
     /// The next response of this type, if there is anything to say.
     pub(super) fn fill(&mut self, view: &dyn ResourceView, fill: &Fill) -> Option<Draft> {
         let mut draft = Draft::new(fill.room);
-        let terms = Terms { now: fill.now, ttl: fill.ttl, warming: fill.warming };
+        let removal = Removal { newest: fill.moment, since: fill.since };
+        let terms = Terms { now: fill.now, ttl: fill.ttl, warming: fill.warming, removal };
         self.fill_batch(view, fill, &terms, &mut draft);
         if draft.is_empty() {
             // Who asks for everything asks for what has changed, too.
@@ -288,7 +301,7 @@ impl Kind {
             let Some(batch) = self.batches.pop_front() else { return };
             for name in batch {
                 if self.subscription.covers(&name) && !self.is_left_to_owed(&name, view, fill) {
-                    self.add(&name, Why::Requested, fill.moment, view, terms, draft);
+                    self.add(&name, Why::Requested, view, terms, draft);
                 }
             }
         }
@@ -340,13 +353,13 @@ impl Kind {
                 return self.owed.put_back(name, why);
             }
             if !draft.contains(&name) {
-                self.add(&name, why, fill.moment, view, terms, draft);
+                self.add(&name, why, view, terms, draft);
             }
         }
     }
 
     fn fill_removals(&mut self, view: &dyn ResourceView, removable: Moment, draft: &mut Draft) {
-        let due = self.held.iter().filter(|(_, since)| **since <= removable);
+        let due = self.held.iter().filter(|(_, removal)| removal.newest <= removable);
         for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.held.remove(&name);
             if view.get(&self.type_url, &name) == Lookup::Absent {
@@ -366,7 +379,6 @@ impl Kind {
         &mut self,
         name: &Name,
         why: Why,
-        moment: Moment,
         view: &dyn ResourceView,
         terms: &Terms,
         draft: &mut Draft,
@@ -383,7 +395,8 @@ impl Kind {
             }
             Lookup::Absent if is_collection(name) => self.add_collection(name, view, terms, draft),
             Lookup::Absent if why == Why::Changed => {
-                self.held.entry(name.clone()).or_insert(moment);
+                let removal = self.held.entry(name.clone()).or_insert(terms.removal);
+                removal.newest = terms.removal.newest;
             }
             Lookup::Absent if self.type_url == TypeUrl::VIRTUAL_HOST => draft.add_nothing(name),
             Lookup::Absent => self.remove(name, draft),

@@ -20,6 +20,11 @@ pub(super) struct Order {
     asked: BTreeSet<Key>,
     /// Those of them that were answered since, be it not accepted yet.
     answered: BTreeSet<Key>,
+    /// Types of which it asked for everything and has not accepted all since.
+    all: BTreeSet<usize>,
+    /// By type, those of them that were asked for when the latest response told all
+    /// that there is: who has accepted that waits for no other name.
+    whole: BTreeMap<usize, BTreeSet<String>>,
     /// What it was sent last: the search for a culprit sends it again.
     sent: BTreeMap<Key, String>,
     /// What it refused, while that is what there is.
@@ -59,10 +64,15 @@ const CLUSTERS: usize = 0;
 impl Order {
     /// The client asks for a name, or for everything.
     pub(super) fn asks(&mut self, of: usize, name: Option<usize>) {
+        if name.is_none() {
+            self.all.insert(of);
+            self.whole.remove(&of);
+        }
         let names = name.map_or(&NAMES[..], |name| &NAMES[name..=name]);
         for name in names {
             self.asked.insert((of, name.to_string()));
             self.answered.remove(&(of, name.to_string()));
+            self.whole.entry(of).and_modify(|asked| drop(asked.take(*name)));
             self.refused.remove(&(of, name.to_string()));
         }
     }
@@ -88,7 +98,7 @@ impl Order {
             // Of a complete set, what the client has comes along.
             let sent = self.sent.insert(key.clone(), body.clone());
             let news = client.held[of].get(name) != Some(body) && sent.as_ref() != Some(body);
-            if refers(&TYPES[of]) && news && !self.asked.contains(&key) {
+            if refers(&TYPES[of]) && news && !self.waits_for(&key) {
                 self.check_references(world, of, body, client);
             }
         }
@@ -97,18 +107,24 @@ impl Order {
         }
         let names = told.resources.keys().chain(&told.removed);
         self.answered.extend(names.map(|name| (of, name.clone())));
-        self.forget_absent(world, of, told);
+        self.note_whole(world, of, told);
     }
 
-    /// Who was told all that there is waits for no other name, unless this was a
-    /// part of the search for a culprit.
-    fn forget_absent(&mut self, world: &World, of: usize, told: &Told) {
+    /// Notes whether this is all that there is, and not a part of the search for a
+    /// culprit.
+    fn note_whole(&mut self, world: &World, of: usize, told: &Told) {
         let searching = self.spoiled.iter().any(|(spoiled, _)| *spoiled == of);
         let is_there = |name: &&&str| world.content(&TYPES[of], name).is_some();
         let mut there = NAMES.iter().filter(is_there);
+        self.whole.remove(&of);
         if !searching && there.all(|name| told.resources.contains_key(*name)) {
-            self.asked.retain(|(asked, name)| *asked != of || told.resources.contains_key(name));
+            let asked = self.asked.iter().filter(|(asked, _)| *asked == of);
+            self.whole.insert(of, asked.map(|(_, name)| name.clone()).collect());
         }
+    }
+
+    fn waits_for(&self, key: &Key) -> bool {
+        self.all.contains(&key.0) || self.asked.contains(key)
     }
 
     fn check_references(&self, world: &World, of: usize, body: &str, client: &Accepted<'_>) {
@@ -122,7 +138,7 @@ impl Order {
     }
 
     fn check_removal(&self, world: &World, cluster: &str, client: &Accepted<'_>) {
-        if !self.known || self.asked.contains(&(CLUSTERS, cluster.to_owned())) {
+        if !self.known || self.waits_for(&(CLUSTERS, cluster.to_owned())) {
             return;
         }
         for (of, held) in client.held.iter().enumerate() {
@@ -138,6 +154,10 @@ impl Order {
     /// The client accepts a response.
     pub(super) fn accepts(&mut self, world: &World, of: usize, told: &Told) {
         self.known |= of == CLUSTERS;
+        if let Some(asked) = self.whole.remove(&of) {
+            self.all.remove(&of);
+            self.asked.retain(|(asking, name)| *asking != of || !asked.contains(name));
+        }
         for name in told.resources.keys().chain(&told.removed) {
             let key = (of, name.clone());
             if self.answered.remove(&key) {
@@ -158,6 +178,7 @@ impl Order {
         told: &Told,
         culprits: &[crate::Name],
     ) {
+        self.whole.remove(&of);
         for name in told.resources.keys() {
             self.spoiled.insert((of, name.clone()));
         }

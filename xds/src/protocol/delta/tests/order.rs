@@ -101,6 +101,22 @@ fn rule_23_what_vanished_from_a_refused_response_waits_for_references() {
 }
 
 #[test]
+fn rule_23_a_route_that_goes_is_gone_before_what_it_referred_to() {
+    let mut client = settled();
+    assert_eq!(client.change(&RDS, &["r=2"]), ["RDS r=2"]);
+    assert_eq!(client.change(&LDS, &["l=2"]), ["LDS l=2"]);
+    // The route is told neither without the cluster nor gone, but as it is then.
+    change(&client.source, &RDS, &["r=3"]);
+    assert_eq!(client.change(&CDS, &["-c"]), NOTHING);
+    change(&client.source, &RDS, &["-r"]);
+    assert_eq!(client.change(&LDS, &["l=3"]), NOTHING);
+    assert_eq!(client.ack(&RDS), NOTHING);
+    assert_eq!(client.ack(&LDS), ["LDS l=3"]);
+    assert_eq!(client.ack(&LDS), ["RDS -r"]);
+    assert_eq!(client.ack(&RDS), ["CDS -c"]);
+}
+
+#[test]
 fn rule_23_references_that_come_to_nothing_are_waited_for_no_longer() {
     let mut client = settled();
     assert_eq!(client.change(&RDS, &["r=bad"]), ["RDS r=bad"]);
