@@ -86,7 +86,7 @@ fn a_valid_configuration_is_summed_up() {
 fn every_problem_of_a_configuration_is_printed_and_the_command_fails() {
     let files = directory([(
         "m.yaml",
-        "cluster: a\nxds: { adress: x }\nregistries:\n  - { type: fil, cluster: b }\n",
+        "cluster: a\nadmin: { adress: x }\nregistries:\n  - { type: fil, cluster: b }\n",
     )]);
     let file = path(&files, "m.yaml");
     let output = run(&["validate", &file]);
@@ -95,10 +95,10 @@ fn every_problem_of_a_configuration_is_printed_and_the_command_fails() {
         stderr(&output),
         format!(
             "\
-{file}:2:8: unknown field `adress`, expected one of `address`, `plaintext`, `insecurePlaintextBeyondLoopback`, `unixSocket`, `tls`, `authentication`
+{file}:2:10: unknown field `adress`, expected one of `address`, `tokenFile`, `auditFile`
    |
- 2 | xds: {{ adress: x }}
-   |        ^
+ 2 | admin: {{ adress: x }}
+   |          ^
   help: did you mean `address`?
 {file}:4:13: unknown registry type `fil`
    |

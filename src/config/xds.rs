@@ -2,6 +2,8 @@
 
 mod serving;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::collections::BTreeSet;

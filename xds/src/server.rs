@@ -61,7 +61,7 @@ struct Shared {
     connections: Arc<Semaphore>,
     polls: Polls,
     streams: Semaphore,
-    joining: Arc<Semaphore>,
+    joining: Semaphore,
     next_connection: AtomicU64,
     next_stream: AtomicU64,
     /// Makes nonces differ from those of other processes.
@@ -97,7 +97,7 @@ impl Server {
         let connections =
             Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
         let streams = Semaphore::new(config.max_streams.min(Semaphore::MAX_PERMITS));
-        let joining = Arc::new(Semaphore::new(config.max_joining.clamp(1, Semaphore::MAX_PERMITS)));
+        let joining = Semaphore::new(config.max_joining.clamp(1, Semaphore::MAX_PERMITS));
         let salt = random_salt();
         let shared = Shared {
             config,

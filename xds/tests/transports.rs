@@ -354,6 +354,7 @@ async fn what_a_poll_refuses_is_counted_once_and_not_sent_again_until_it_changes
     assert_eq!(poll("").await.0, 200);
     source.set(Resource::of("a", &cluster("better")));
     assert_eq!(poll(&refusing).await.0, 200);
+    assert_eq!(heard.0.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

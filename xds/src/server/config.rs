@@ -18,8 +18,8 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// Streams at a time on one connection.
     pub max_streams_per_connection: u32,
-    /// Streams that are given their first response at a time; more wait their
-    /// turn in the order in which they came.
+    /// Streams that are prepared at a time; more wait their turn in the order in which
+    /// they came, so that those that are there already wait for few of them.
     pub max_joining: usize,
     /// How long a connection may take to begin: TLS, and then HTTP/2.
     pub handshake: Duration,

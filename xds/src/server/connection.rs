@@ -99,7 +99,7 @@ fn builder(config: &ServerConfig) -> Builder {
         // A stream has headers once: what would be remembered of them is never used.
         .header_table_size(0)
         .max_pending_accept_reset_streams(RESETS)
-        // Zero-copy payloads share what they refer to, so these bytes cost nothing.
+        // What waits to be sent are mostly references to what all streams share.
         .max_send_buffer_size(u32::MAX as usize);
     builder
 }
@@ -200,18 +200,11 @@ impl Http2 {
     }
 
     fn poll_exchanges(&mut self) {
-        let (mut ended, mut stalls) = (false, false);
+        let before = self.exchanges.len();
         self.exchanges.retain_mut(|(bell, exchange)| {
-            if !bell.has_rung() {
-                return true;
-            }
-            let stalled = exchange.is_stalled();
-            let over = exchange.poll(&mut bell.context()).is_ready();
-            stalls |= exchange.is_stalled() && !stalled;
-            ended |= over;
-            !over
+            !bell.has_rung() || exchange.poll(&mut bell.context()).is_pending()
         });
-        if ended || stalls {
+        if self.exchanges.len() < before {
             self.upkeep_bell.ring();
         }
     }
@@ -244,7 +237,9 @@ impl Http2 {
     fn poll_upkeep(&mut self, now: Instant) -> Poll<()> {
         let serving = self.serving.clone();
         let config = &serving.shared.config;
-        self.cut_stalled(now, config);
+        if self.upkeep.is_to_look(config, now) {
+            self.cut_stuck(now, config);
+        }
         self.upkeep.note_streams(!self.exchanges.is_empty(), now);
         let mut context = self.upkeep_bell.context();
         let told = self.closing.as_mut().is_some_and(|told| told.poll(&mut context).is_ready());
@@ -260,24 +255,22 @@ impl Http2 {
             self.connection.graceful_shutdown();
             self.bell.ring();
         }
-        let stalled = self.exchanges.iter().filter_map(|(_, exchange)| exchange.stalled()).min();
-        let cut = stalled.map(|since| since + config.stall);
-        self.upkeep.wait(config, cut, now, &mut context);
+        self.upkeep.wait(config, now, &mut context);
         Poll::Pending
     }
 
     /// Ends streams whose clients have taken nothing for too long.
-    fn cut_stalled(&mut self, now: Instant, config: &ServerConfig) {
+    fn cut_stuck(&mut self, now: Instant, config: &ServerConfig) {
         let observer = &self.serving.shared.observer;
         let before = self.exchanges.len();
         self.exchanges.retain_mut(|(_, exchange)| {
-            let stalled = exchange.stalled().is_some_and(|since| since + config.stall <= now);
-            if stalled {
+            let stuck = exchange.is_stuck(now, config.stall);
+            if stuck {
                 exchange.cut();
                 observer
                     .refused(&Status::resource_exhausted("the client does not read its responses"));
             }
-            !stalled
+            !stuck
         });
         if self.exchanges.len() < before {
             self.bell.ring();

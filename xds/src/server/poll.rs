@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tonic::Status;
 use tracing::info;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::service::Serving;
 use crate::auth::Credentials;
@@ -86,9 +86,9 @@ fn note(serving: &Serving, client: &Client, type_url: &TypeUrl, rejection: &Reje
     serving.shared.observer.rejected(client, type_url, trip, rejection);
 }
 
-/// Which version each client without a stream refused last, by type.
+/// Which answer each client without a stream refused last, by type: hashes of nonces.
 #[derive(Default)]
-pub(super) struct Polls(Mutex<FxHashMap<u128, SetVersion>>);
+pub(super) struct Polls(Mutex<FxHashMap<u128, u64>>);
 
 impl Polls {
     /// Refusals that are remembered. What is forgotten is counted anew when it is
@@ -105,27 +105,33 @@ impl Polls {
         fetched: &Fetched,
     ) -> (bool, Option<Rejection>) {
         let who = who(client, type_url);
-        match &request.error_detail {
-            Some(error) if fetched.is_answered_by(request) => {
-                let is_new = self.remember(who, fetched.version);
-                (true, is_new.then(|| fetched.rejection(error)))
-            }
-            // Of an answer that would be another now.
-            Some(error) => {
-                (false, Some(Rejection { culprits: Vec::new(), ..fetched.rejection(error) }))
-            }
+        let Some(error) = &request.error_detail else {
             // Whoever has nothing has begun anew, and may be of another mind.
-            None if request.version_info.is_empty() => (false, None),
-            None => (self.0.lock().get(&who) == Some(&fetched.version), None),
-        }
+            let has_some = !request.version_info.is_empty();
+            return (has_some && self.has_refused(who, &fetched.nonce().to_string()), None);
+        };
+        let refused = fetched.is_answered_by(request);
+        let is_new = self.remember(who, &request.response_nonce);
+        // Of an answer that would be another now, nobody knows what was in it.
+        let rejection = || match fetched.rejection(error) {
+            rejection if refused => rejection,
+            rejection => Rejection { culprits: Vec::new(), ..rejection },
+        };
+        (refused, is_new.then(rejection))
     }
 
-    fn remember(&self, who: u128, version: SetVersion) -> bool {
+    fn has_refused(&self, who: u128, nonce: &str) -> bool {
+        self.0.lock().get(&who) == Some(&xxh3_64(nonce.as_bytes()))
+    }
+
+    /// Remembers a refusal; whether it was not known.
+    fn remember(&self, who: u128, nonce: &str) -> bool {
+        let nonce = xxh3_64(nonce.as_bytes());
         let mut refused = self.0.lock();
         if refused.len() >= Self::MOST && !refused.contains_key(&who) {
             refused.clear();
         }
-        refused.insert(who, version) != Some(version)
+        refused.insert(who, nonce) != Some(nonce)
     }
 }
 

@@ -164,6 +164,8 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
+    use tonic::body::Body;
+
     use super::*;
 
     fn request(name: &str) -> DiscoveryRequest {
@@ -176,7 +178,7 @@ mod tests {
         [&[0][..], &length, &body].concat()
     }
 
-    fn requests(chunks: Vec<Vec<u8>>, limit: usize) -> Requests<DiscoveryRequest> {
+    fn requests(chunks: Vec<Vec<u8>>, limit: usize) -> Requests<DiscoveryRequest, Body> {
         let frames = chunks.into_iter().map(|chunk| Ok::<_, Status>(Frame::data(chunk.into())));
         Requests::new(Body::new(StreamBody::new(stream::iter(frames))), limit)
     }
@@ -186,7 +188,7 @@ mod tests {
         let large = request(&"x".repeat(100_000));
         let chunks = framed(&large).chunks(16_384).map(<[u8]>::to_vec).collect();
         let mut requests = requests(chunks, 1 << 20);
-        assert_eq!(requests.message().await.unwrap(), Some(large));
+        assert_eq!(requests.message().await.unwrap(), Some(Box::new(large)));
         assert_eq!((requests.begun.capacity(), requests.read.len()), (0, 0));
         assert_eq!(requests.message().await.unwrap(), None);
     }
@@ -223,7 +225,7 @@ mod tests {
             let received = futures::executor::block_on(async {
                 let mut received = Vec::new();
                 while let Some(request) = requests.message().await.unwrap() {
-                    received.push(request);
+                    received.push(*request);
                 }
                 received
             });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tracing::info;
@@ -61,8 +61,6 @@ pub(super) struct Stream<R: Request> {
     due: Option<Instant>,
     /// When it ends whatever happens, and why.
     ends: Option<(Instant, &'static str)>,
-    /// Its turn among those that join, until it was sent something.
-    joining: Option<OwnedSemaphorePermit>,
     alarm: Alarm,
 }
 
@@ -96,21 +94,24 @@ pub(super) async fn begin<R: Request>(opened: Opened<R>) -> Begun<R> {
 async fn join<R: Request>(opened: Opened<R>) -> Begun<R> {
     let Opened { serving, implied, credentials, mut requests, ends } = opened;
     let (shared, peer) = (&serving.shared, credentials.peer);
-    // Held for the life of the stream by forgetting it here and adding it back there.
-    let permit =
-        shared.streams.try_acquire().map_err(|_| Status::unavailable("too many streams"))?;
     let first = timeout(shared.config.first_request, requests.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("waiting for the first request"))??;
     let Some(mut first) = first else { return Ok(None) };
     let node = first.take_node().unwrap_or_default();
     shared.config.limits.check_node(&node)?;
     let client = Arc::new(serving.client(&credentials, node).await?);
-    // However many come at once, those that are here wait for few of them.
-    let turn = shared.joining.clone().acquire_owned().await;
-    let turn = turn.expect("the semaphore is never closed");
+    // Only who is proven takes the place of others. It is held for the life of the stream
+    // by forgetting it here and adding it back there.
+    let permit =
+        shared.streams.try_acquire().map_err(|_| Status::unavailable("too many streams"))?;
+    let turn = shared.joining.acquire().await.expect("the semaphore is never closed");
     let mut view = shared.source.connect(&client)?;
     view.advance();
     view.release();
+    // However many come at once, those that are here wait for few of them: the next one
+    // has its turn when everybody who was ready before this one has had one.
+    yield_now().await;
+    drop(turn);
     permit.forget();
     let protocol = <R::State as State>::PROTOCOL;
     let membership = shared.clients.join(client.clone(), protocol);
@@ -139,7 +140,6 @@ async fn join<R: Request>(opened: Opened<R>) -> Begun<R> {
         more: None,
         due: None,
         ends,
-        joining: Some(turn),
         alarm: Alarm::default(),
     });
     stream.take_in(first, Instant::now())?;
@@ -331,7 +331,6 @@ impl<R: Request> Stream<R> {
     }
 
     fn hand_over(&mut self, response: Response, now: Instant, waited: Duration) -> Message {
-        self.joining = None;
         self.shared.observer.pushed(&self.client, &response, waited);
         let (rests, at) = (self.more.is_none(), now.into_std());
         self.membership.connected.sent(&response, rests, &self.state, at);
@@ -340,7 +339,6 @@ impl<R: Request> Stream<R> {
 
     /// Nothing more can be sent for now.
     fn rest(&mut self, now: std::time::Instant) {
-        self.joining = None;
         self.due = self.state.deadline(now).map(Instant::from_std);
     }
 }

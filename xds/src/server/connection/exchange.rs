@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::payload::Payload;
+use super::payload::{Landings, Payload};
 use crate::protocol::Message;
 
 /// What is answered to a request.
@@ -40,9 +41,13 @@ pub(super) enum Exchange {
 pub(super) struct Sending {
     from: From,
     into: SendStream<Payload>,
-    /// What the client does not take yet, and since when it does not.
+    /// Of a body, what the client does not take yet.
     waiting: Option<Payload>,
-    stalled: Option<Instant>,
+    /// How many payloads were given to the connection, and how many of them landed.
+    sent: u64,
+    landings: Landings,
+    /// How many had landed when last looked, if not all, and since when no more did.
+    stuck: Option<(u64, Instant)>,
 }
 
 enum From {
@@ -77,7 +82,7 @@ fn poll_body(body: &mut Body, context: &mut Context<'_>) -> Poll<Next> {
         return Poll::Ready(match ready!(Pin::new(&mut *body).poll_frame(context)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.is_empty() => continue,
-                Ok(data) => Next::Data(Payload::Bytes(data)),
+                Ok(data) => Next::Data(Payload::bytes(data)),
                 Err(frame) => Next::End(frame.into_trailers().ok()),
             },
             Some(Err(status)) => Next::End(trailers(&status)),
@@ -131,16 +136,13 @@ impl Exchange {
         }
     }
 
-    /// Since when the client does not take what it was told.
-    pub(super) fn stalled(&self) -> Option<Instant> {
+    /// Whether the client has taken nothing of what it was sent for so long. To be asked
+    /// more often than that.
+    pub(super) fn is_stuck(&mut self, now: Instant, stall: Duration) -> bool {
         match self {
-            Exchange::Sending(sending) => sending.stalled,
-            Exchange::Whole(..) => None,
+            Exchange::Sending(sending) => sending.is_stuck(now, stall),
+            Exchange::Whole(..) => false,
         }
-    }
-
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled().is_some()
     }
 
     /// Ends it without a further word.
@@ -154,28 +156,31 @@ impl Exchange {
 
 impl Sending {
     fn new(from: From, into: SendStream<Payload>) -> Sending {
-        Sending { from, into, waiting: None, stalled: None }
+        let landings = Landings::default();
+        Sending { from, into, waiting: None, sent: 0, landings, stuck: None }
+    }
+
+    fn is_stuck(&mut self, now: Instant, stall: Duration) -> bool {
+        let landed = self.landings.count();
+        if landed == self.sent && self.waiting.is_none() {
+            self.stuck = None;
+        } else if self.stuck.is_none_or(|(before, _)| before != landed) {
+            self.stuck = Some((landed, now));
+        }
+        self.stuck.is_some_and(|(_, since)| since + stall <= now)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Over> {
         loop {
             if self.waiting.is_some() {
-                match self.poll_send(context) {
-                    Poll::Ready(Ok(())) => self.stalled = None,
+                match self.poll_capacity(context) {
+                    Poll::Ready(Ok(())) => self.send_waiting(),
                     Poll::Ready(Err(over)) => return Poll::Ready(over),
-                    Poll::Pending => {
-                        self.stalled.get_or_insert_with(Instant::now);
-                        break;
-                    }
+                    Poll::Pending => break,
                 }
             }
             match self.from.poll_next(context) {
-                Poll::Ready(Next::Data(payload)) => {
-                    // As much as it takes to begin: what is claimed beyond that, other
-                    // streams of the connection would lack.
-                    self.into.reserve_capacity(1);
-                    self.waiting = Some(payload);
-                }
+                Poll::Ready(Next::Data(payload)) => self.take(payload),
                 Poll::Ready(Next::End(trailers)) => return Poll::Ready(self.end(trailers)),
                 Poll::Pending => break,
             }
@@ -188,16 +193,34 @@ impl Sending {
         }
     }
 
-    /// Hands over what waits, when the client takes anything at all.
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
+    /// Messages go out at once: of each type there is one that the client has not
+    /// answered. A body may be of any length, and waits until the client takes some.
+    fn take(&mut self, payload: Payload) {
+        self.waiting = Some(payload.counted(&self.landings));
+        match self.from {
+            From::Messages(_) => self.send_waiting(),
+            // As much as it takes to begin: what is claimed beyond that, other streams of
+            // the connection would lack.
+            From::Body(_) => self.into.reserve_capacity(1),
+        }
+    }
+
+    fn send_waiting(&mut self) {
+        if let Some(payload) = self.waiting.take() {
+            self.sent += 1;
+            // If the stream is over, it is heard elsewhere.
+            let _ = self.into.send_data(payload, false);
+        }
+    }
+
+    fn poll_capacity(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
         while self.into.capacity() == 0 {
             match ready!(self.into.poll_capacity(context)) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(Err(Over)),
             }
         }
-        let payload = self.waiting.take().unwrap_or(Payload::Bytes(Bytes::new()));
-        Poll::Ready(self.into.send_data(payload, false).map_err(|_| Over))
+        Poll::Ready(Ok(()))
     }
 
     /// Nobody is left to be told if this fails.
@@ -205,7 +228,7 @@ impl Sending {
         self.into.reserve_capacity(0);
         let _ = match trailers {
             Some(trailers) => self.into.send_trailers(trailers),
-            None => self.into.send_data(Payload::Bytes(Bytes::new()), true),
+            None => self.into.send_data(Payload::bytes(Bytes::new()), true),
         };
         Over
     }

@@ -1,6 +1,8 @@
 //! What is sent on an HTTP/2 stream: messages as the parts that they are made of.
 
 use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -13,10 +15,33 @@ pub(in crate::server) const PREFIX: usize = 5;
 /// gather their parts than to copy them.
 const WHOLE: usize = 4 << 10;
 
-/// Some bytes to send.
-pub(super) enum Payload {
+/// Some bytes to send, which count as landed when they are on the wire.
+pub(super) struct Payload {
+    content: Content,
+    _flight: Option<Flight>,
+}
+
+enum Content {
     Bytes(Bytes),
     Parts(Box<Parts>),
+}
+
+/// How many payloads of a stream have landed: a client that does not read lets none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Landings(Arc<AtomicU64>);
+
+struct Flight(Landings);
+
+impl Landings {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A message with its prefix, of which some may have been sent. The resources are
@@ -30,6 +55,15 @@ pub(super) struct Parts {
 }
 
 impl Payload {
+    pub(super) fn bytes(bytes: Bytes) -> Payload {
+        Payload { content: Content::Bytes(bytes), _flight: None }
+    }
+
+    /// The same, counted among these.
+    pub(super) fn counted(self, landings: &Landings) -> Payload {
+        Payload { _flight: Some(Flight(landings.clone())), ..self }
+    }
+
     /// A message in gRPC's framing.
     pub(super) fn of(message: Message) -> Payload {
         let left = message.len();
@@ -39,40 +73,41 @@ impl Payload {
         begun.put_u32(u32::try_from(left).unwrap_or(u32::MAX));
         if is_whole {
             message.write_to(&mut begun);
-            return Payload::Bytes(begun.freeze());
+            return Payload::bytes(begun.freeze());
         }
         let place = message.begin();
-        Payload::Parts(Box::new(Parts { prefix: begun.freeze(), message, place, left }))
+        let parts = Parts { prefix: begun.freeze(), message, place, left };
+        Payload { content: Content::Parts(Box::new(parts)), _flight: None }
     }
 }
 
 impl Buf for Payload {
     fn remaining(&self) -> usize {
-        match self {
-            Payload::Bytes(bytes) => bytes.remaining(),
-            Payload::Parts(parts) => parts.prefix.len() + parts.left,
+        match &self.content {
+            Content::Bytes(bytes) => bytes.remaining(),
+            Content::Parts(parts) => parts.prefix.len() + parts.left,
         }
     }
 
     fn chunk(&self) -> &[u8] {
-        match self {
-            Payload::Bytes(bytes) => bytes.chunk(),
-            Payload::Parts(parts) if parts.prefix.is_empty() => parts.message.at(parts.place),
-            Payload::Parts(parts) => &parts.prefix,
+        match &self.content {
+            Content::Bytes(bytes) => bytes.chunk(),
+            Content::Parts(parts) if parts.prefix.is_empty() => parts.message.at(parts.place),
+            Content::Parts(parts) => &parts.prefix,
         }
     }
 
     fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        match self {
-            Payload::Bytes(bytes) => bytes.chunks_vectored(into),
-            Payload::Parts(parts) => parts.chunks_vectored(into),
+        match &self.content {
+            Content::Bytes(bytes) => bytes.chunks_vectored(into),
+            Content::Parts(parts) => parts.chunks_vectored(into),
         }
     }
 
     fn advance(&mut self, count: usize) {
-        match self {
-            Payload::Bytes(bytes) => bytes.advance(count),
-            Payload::Parts(parts) => parts.advance(count),
+        match &mut self.content {
+            Content::Bytes(bytes) => bytes.advance(count),
+            Content::Parts(parts) => parts.advance(count),
         }
     }
 }
@@ -114,7 +149,8 @@ mod tests {
     fn message(bodies: &[Vec<usize>]) -> Message {
         let mut message = Message::default();
         for (n, parts) in bodies.iter().enumerate() {
-            let parts = parts.iter().map(|len| Bytes::from(vec![n as u8; *len]));
+            let fill = u8::try_from(n).unwrap();
+            let parts: Vec<_> = parts.iter().map(|len| Bytes::from(vec![fill; *len])).collect();
             let body = Encoded::of_parts(parts);
             let resource =
                 Resource::with_version(&TypeUrl::CLUSTER, n.to_string(), Version(0), body);

@@ -11,6 +11,9 @@ use super::Times;
 use crate::server::alarm::Alarm;
 use crate::server::config::ServerConfig;
 
+/// How often it is looked, in the time that a client may take nothing.
+const LOOKS: u32 = 2;
+
 /// The times of one connection.
 pub(super) struct Upkeep {
     alarm: Alarm,
@@ -20,6 +23,8 @@ pub(super) struct Upkeep {
     ask: Instant,
     /// Until when it has to answer that.
     answer: Option<Instant>,
+    /// When it is looked whether the client takes what it is sent.
+    look: Instant,
     /// Since when it has no stream.
     idle: Option<Instant>,
     /// When it is told to go elsewhere, while it was not.
@@ -52,6 +57,7 @@ impl Upkeep {
             heard,
             ask: now + config.keepalive_interval,
             answer: None,
+            look: now + config.stall / LOOKS,
             idle: Some(now),
             ends: times.ends,
             closes: None,
@@ -70,6 +76,15 @@ impl Upkeep {
     pub(super) fn leave_by(&mut self, closes: Instant) {
         self.ends = None;
         self.closes = Some(self.closes.map_or(closes, |before| before.min(closes)));
+    }
+
+    /// Whether it is time to look whether the client takes what it is sent.
+    pub(super) fn is_to_look(&mut self, config: &ServerConfig, now: Instant) -> bool {
+        let is_time = self.look <= now;
+        if is_time {
+            self.look = now + config.stall / LOOKS;
+        }
+        is_time
     }
 
     /// What is to be done now.
@@ -93,17 +108,10 @@ impl Upkeep {
         Due::Nothing
     }
 
-    /// Wakes the connection by the time at which something is due. `other` is when
-    /// something else is.
-    pub(super) fn wait(
-        &mut self,
-        config: &ServerConfig,
-        other: Option<Instant>,
-        now: Instant,
-        context: &mut Context<'_>,
-    ) {
+    /// Wakes the connection by the time at which something is due.
+    pub(super) fn wait(&mut self, config: &ServerConfig, now: Instant, context: &mut Context<'_>) {
         let idle = self.idle.map(|since| since + config.idle);
-        let times = [Some(self.ask), self.answer, idle, self.ends, self.closes, other];
+        let times = [Some(self.ask), self.answer, Some(self.look), idle, self.ends, self.closes];
         if let Some(next) = times.into_iter().flatten().min()
             && self.alarm.poll(next, now, context).is_ready()
         {
