@@ -193,10 +193,11 @@ impl Connected {
         let mut types = self.types.lock();
         let of_type = entry(&mut types, &response.type_url);
         of_type.sent(response, now);
+        of_type.refresh(state, now);
         if rests {
-            types.iter_mut().for_each(|of_type| of_type.refresh(state, now));
-        } else {
-            of_type.refresh(state, now);
+            // The others are as they were, but for those of which something was to be told.
+            let others = types.iter_mut().filter(|of_type| of_type.is_pending());
+            others.for_each(|of_type| of_type.refresh(state, now));
         }
     }
 

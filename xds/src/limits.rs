@@ -11,10 +11,13 @@ use crate::protocol::ProtocolError;
 /// Longer than any type URL that there is.
 const TYPE_URL_BYTES: usize = 512;
 
+/// Streams note by one bit each which types have something to do.
+const MOST_TYPES: usize = u64::BITS as usize;
+
 /// Bounds on what one stream may cost, whatever its client sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Types that one stream may ask for.
+    /// Types that one stream may ask for, of which more than 64 are never let.
     pub types: usize,
     /// Names that one stream may ask for, per type.
     pub names: usize,
@@ -59,8 +62,9 @@ impl Limits {
 
     /// Whether a client that asks for so many types may ask for this one too.
     pub(crate) fn check_type(&self, type_url: &str, types: usize) -> Result<(), ProtocolError> {
-        if types >= self.types {
-            return Err(ProtocolError::TooMany { what: "types", limit: self.types });
+        let limit = self.types.min(MOST_TYPES);
+        if types >= limit {
+            return Err(ProtocolError::TooMany { what: "types", limit });
         }
         if type_url.len() > TYPE_URL_BYTES {
             let limit = TYPE_URL_BYTES;

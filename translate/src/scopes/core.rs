@@ -160,10 +160,14 @@ impl Core {
             shared: &mut self.shared,
         };
         context.update_catalogs(incremental);
-        let groups = self.pool.rebuild(&mut context, incremental);
+        let rebuilt = self.pool.rebuild(&mut context, incremental);
         let mut changed = Vec::new();
-        for slot in groups.iter().filter_map(|id| self.groups.get(id)) {
-            slot.group.set_moment(self.moment(&slot.scopes));
+        for id in &rebuilt.groups {
+            let Some(slot) = self.groups.get(id) else { continue };
+            slot.group.set_moment(match rebuilt.defined.contains(id) {
+                true => self.moment(&slot.scopes),
+                false => self.moment_after(&slot.group.moment(), &slot.scopes),
+            });
             changed.extend(&slot.members);
         }
         changed
@@ -244,6 +248,15 @@ impl Core {
             views[*kind as usize].add(self.pool.state(*scope).clone());
         }
         Arc::new(Moment::new(self.snapshot.generation(), views))
+    }
+
+    /// The moment after one from which only load assignments differ.
+    fn moment_after(&self, before: &Moment, scopes: &[(Kind, ScopeId)]) -> Arc<Moment> {
+        let mut assignments = View::default();
+        for (_, scope) in scopes.iter().filter(|(kind, _)| *kind == Kind::LoadAssignment) {
+            assignments.add(self.pool.state(*scope).clone());
+        }
+        Arc::new(before.with_assignments(self.snapshot.generation(), assignments))
     }
 }
 

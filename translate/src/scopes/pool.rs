@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mainstem_model::NamespaceName;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::GroupId;
 use super::placement::{Concern, ScopeKey};
 use super::recipe::{Changes, Context, Recipe};
 use super::state::State;
+use crate::Kind;
 
 /// A number for a scope, never used again.
 pub(super) type ScopeId = u64;
@@ -20,6 +21,14 @@ struct Scope {
     state: Arc<State>,
     /// Who reads it.
     groups: BTreeSet<GroupId>,
+}
+
+/// The groups whose scopes have something else than before.
+#[derive(Debug, Default)]
+pub(super) struct Rebuilt {
+    pub(super) groups: BTreeSet<GroupId>,
+    /// Those of them of which not only load assignments differ.
+    pub(super) defined: FxHashSet<GroupId>,
 }
 
 type ByNamespace = FxHashMap<NamespaceName, BTreeSet<ScopeId>>;
@@ -94,14 +103,13 @@ impl Pool {
     }
 
     /// Brings all scopes up to the snapshot; without `changes` from scratch.
-    /// Returns the groups whose scopes have something else now.
     pub(super) fn rebuild(
         &mut self,
         context: &mut Context<'_>,
         changes: Option<&Changes<'_>>,
-    ) -> BTreeSet<GroupId> {
+    ) -> Rebuilt {
         let generation = context.snapshot.generation();
-        let mut changed = BTreeSet::new();
+        let mut rebuilt = Rebuilt::default();
         for id in self.reached(changes) {
             let Some(scope) = self.scopes.get_mut(&id) else { continue };
             let next = match changes {
@@ -116,10 +124,13 @@ impl Pool {
             };
             if let Some(next) = next {
                 scope.state = Arc::new(next);
-                changed.extend(&scope.groups);
+                rebuilt.groups.extend(&scope.groups);
+                if scope.key.kind() != Kind::LoadAssignment {
+                    rebuilt.defined.extend(&scope.groups);
+                }
             }
         }
-        changed
+        rebuilt
     }
 
     /// The scopes that changes may reach.

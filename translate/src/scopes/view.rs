@@ -11,12 +11,22 @@ use crate::{Kind, Resource};
 #[derive(Clone, Debug)]
 pub struct Moment {
     generation: Generation,
-    views: [View; Kind::ALL.len()],
+    /// Apart from load assignments, which change often and alone.
+    views: Arc<Views>,
+    assignments: View,
 }
 
+pub(super) type Views = [View; Kind::ALL.len()];
+
 impl Moment {
-    pub(super) fn new(generation: Generation, views: [View; Kind::ALL.len()]) -> Self {
-        Self { generation, views }
+    pub(super) fn new(generation: Generation, mut views: Views) -> Self {
+        let assignments = std::mem::take(&mut views[Kind::LoadAssignment as usize]);
+        Self { generation, views: Arc::new(views), assignments }
+    }
+
+    /// The same with other load assignments.
+    pub(super) fn with_assignments(&self, generation: Generation, assignments: View) -> Self {
+        Self { generation, views: self.views.clone(), assignments }
     }
 
     /// The snapshot's generation: that of the last one that changed anything here.
@@ -26,12 +36,19 @@ impl Moment {
 
     /// The resources of one type.
     pub fn view(&self, kind: Kind) -> &View {
-        &self.views[kind as usize]
+        match kind {
+            Kind::LoadAssignment => &self.assignments,
+            _ => &self.views[kind as usize],
+        }
     }
 
     /// The names that differ from an earlier moment of the same proxy, per type.
     pub fn changes_since(&self, earlier: &Self) -> impl Iterator<Item = (Kind, Arc<[Arc<str>]>)> {
-        Kind::ALL.into_iter().filter_map(|kind| {
+        let defined = Arc::ptr_eq(&self.views, &earlier.views);
+        Kind::ALL.into_iter().filter_map(move |kind| {
+            if defined && kind != Kind::LoadAssignment {
+                return None;
+            }
             let names = self.view(kind).changes_since(earlier.view(kind));
             (!names.is_empty()).then_some((kind, names))
         })

@@ -150,6 +150,11 @@ impl OfType {
         }
     }
 
+    /// Whether something was still to be told when last looked.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+
     /// How many resources the client refuses.
     pub(super) fn refused(&self) -> usize {
         self.refusals.as_ref().map_or(0, |refusals| refusals.len())

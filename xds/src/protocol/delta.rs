@@ -28,6 +28,9 @@ use crate::version::Version;
 pub struct DeltaState {
     /// In the order of sending.
     kinds: Vec<Kind>,
+    /// By their places, those that are not idle: a bit each, so that idle ones, which
+    /// are most, need not even be looked at.
+    busy: u64,
     nonces: Nonces,
     moment: Moment,
     limits: Arc<Limits>,
@@ -49,6 +52,7 @@ impl DeltaState {
     ) -> DeltaState {
         DeltaState {
             kinds: Vec::new(),
+            busy: 0,
             nonces: Nonces::new(salt),
             moment: 1,
             limits,
@@ -77,6 +81,7 @@ impl DeltaState {
             kind.resumed = Resumed::of(request.initial_resource_versions);
             kind.compare(view, moment, now);
         }
+        self.note(at);
         Ok(verdict)
     }
 
@@ -87,8 +92,9 @@ impl DeltaState {
         }
         self.moment += 1;
         for (type_url, names) in &changes.names {
-            if let Some(kind) = self.kinds.iter_mut().find(|kind| kind.type_url == *type_url) {
-                kind.changed(names, self.moment, now);
+            if let Some(at) = self.position(type_url) {
+                self.kinds[at].changed(names, self.moment, now);
+                self.note(at);
             }
         }
     }
@@ -96,8 +102,8 @@ impl DeltaState {
     /// The next response, if any may be sent now. To be called until it
     /// returns `None`, after every request, change and [`deadline`](Self::deadline).
     pub fn next(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
-        for kind in self.kinds.iter_mut().filter(|kind| kind.resumed.is_some()) {
-            kind.compare(view, self.moment, now);
+        for at in self.busy() {
+            self.kinds[at].compare(view, self.moment, now);
         }
         loop {
             let settled = self.settled_in_sum();
@@ -113,7 +119,7 @@ impl DeltaState {
     }
 
     fn next_in_order(&mut self, view: &dyn ResourceView, now: Instant) -> Option<Response> {
-        for at in 0..self.kinds.len() {
+        for at in self.busy() {
             let kind = &self.kinds[at];
             if kind.in_flight.is_some() || kind.has_nothing_to_say(now) {
                 continue;
@@ -131,8 +137,11 @@ impl DeltaState {
                     .and_then(|warmed| self.position(&warmed))
                     .is_some(),
             };
-            if let Some(draft) = self.kinds[at].fill(view, &fill) {
-                return Some(self.send(at, draft, since, now));
+            let draft = self.kinds[at].fill(view, &fill);
+            let response = draft.map(|draft| self.send(at, draft, since, now));
+            self.note(at);
+            if response.is_some() {
+                return response;
             }
         }
         None
@@ -140,20 +149,26 @@ impl DeltaState {
 
     /// Rises whenever something is settled, and with every moment.
     fn settled_in_sum(&self) -> Moment {
-        self.kinds.iter().map(|kind| kind.removed_through(self.moment)).sum()
+        let busy = self.busy().map(|at| self.kinds[at].removed_through(self.moment));
+        let idle = self.kinds.len() as u64 - u64::from(self.busy.count_ones());
+        busy.sum::<Moment>() + idle * self.moment
     }
 
     /// Whether [`next`](Self::next) may have something now. A false answer is certain,
     /// but for what comes with its [`deadline`](Self::deadline).
     pub fn has_more(&self) -> bool {
         let unsent = |kind: &Kind| kind.since().is_some() || !kind.held.is_empty();
-        self.kinds.iter().any(|kind| kind.in_flight.is_none() && unsent(kind))
+        self.busy().map(|at| &self.kinds[at]).any(|kind| kind.in_flight.is_none() && unsent(kind))
     }
 
     /// When [`next`](Self::next) may have something without any event.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let idle = self.kinds.iter().filter(|kind| kind.in_flight.is_none());
-        idle.flat_map(|kind| [self.held_until(kind, now), kind.heartbeats.next()]).flatten().min()
+        let waiting = self.busy().map(|at| &self.kinds[at]);
+        let waiting = waiting.filter(|kind| kind.in_flight.is_none());
+        waiting
+            .flat_map(|kind| [self.held_until(kind, now), kind.heartbeats.next()])
+            .flatten()
+            .min()
     }
 
     /// What the client asked for, by type.
@@ -163,7 +178,8 @@ impl DeltaState {
 
     /// Names that the client is still to be told about.
     pub fn pending(&self, type_url: &TypeUrl) -> usize {
-        self.position(type_url).map_or(0, |at| self.kinds[at].pending())
+        let busy = self.position(type_url).filter(|at| self.is_busy(*at));
+        busy.map_or(0, |at| self.kinds[at].pending())
     }
 
     /// Names whose current content the client refused, and its version.
@@ -174,7 +190,29 @@ impl DeltaState {
 
     /// Whether everything was sent and answered.
     pub fn settled(&self) -> bool {
-        self.kinds.iter().all(|kind| kind.since().is_none() && kind.held.is_empty())
+        self.busy().all(|at| self.kinds[at].since().is_none() && self.kinds[at].held.is_empty())
+    }
+
+    /// The places of types that are not idle.
+    fn busy(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.busy;
+        std::iter::from_fn(move || {
+            let at = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(at)
+        })
+    }
+
+    fn is_busy(&self, at: usize) -> bool {
+        self.busy & (1 << at) != 0
+    }
+
+    /// To be called when something was done to the type at this place.
+    fn note(&mut self, at: usize) {
+        match self.kinds[at].is_idle() {
+            true => self.busy &= !(1 << at),
+            false => self.busy |= 1 << at,
+        }
     }
 
     fn position(&self, type_url: &TypeUrl) -> Option<usize> {
@@ -191,6 +229,8 @@ impl DeltaState {
         let key = |of: &TypeUrl| (order::rank(of), of.clone());
         let at = self.kinds.partition_point(|kind| key(&kind.type_url) < key(&type_url));
         self.kinds.insert(at, Kind::new(type_url));
+        let before = (1 << at) - 1;
+        self.busy = (self.busy & before) | ((self.busy & !before) << 1);
         Ok((at, true))
     }
 
@@ -204,6 +244,7 @@ impl DeltaState {
         let waits = order::prerequisites(&kind.type_url)
             .iter()
             .filter_map(|other| self.position(other))
+            .filter(|other| self.is_busy(*other))
             .any(|other| self.kinds[other].settled_through(self.moment) < change.newest);
         (waits && now < until).then_some(until)
     }
@@ -214,7 +255,10 @@ impl DeltaState {
         order::referrers(&kind.type_url)
             .iter()
             .filter_map(|other| self.position(other))
-            .map(|other| self.kinds[other].removed_through(self.moment))
+            .map(|other| match self.is_busy(other) {
+                true => self.kinds[other].removed_through(self.moment),
+                false => self.moment,
+            })
             .min()
             .unwrap_or(Moment::MAX)
     }
@@ -252,6 +296,7 @@ impl DeltaState {
             return;
         };
         self.kinds[at].warm(referred, self.moment, now);
+        self.note(at);
     }
 }
 

@@ -7,18 +7,26 @@ use mainstem_proto::envoy::config::core::v3::ControlPlane;
 use mainstem_proto::envoy::service::discovery::v3::{ResourceError, ResourceName};
 use mainstem_proto::google::rpc::Status;
 use prost::Message as _;
+use smallvec::SmallVec;
 
 use super::nonce::Nonce;
 use crate::names::Name;
 use crate::resource::{Resource, put_bytes};
 use crate::source::ResourceFailure;
 
+/// Bytes up to which a message is sent in one piece.
+const SMALL: usize = 4 << 10;
+
+/// More bytes than most messages have of their own, with what precedes a message.
+const OWN: usize = 192;
+
 /// One encoded message: resources, which are shared with every other stream, and
 /// what no other message has.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     form: Form,
-    resources: Vec<Arc<Resource>>,
+    /// Mostly one, since a change is mostly of one.
+    resources: SmallVec<[Arc<Resource>; 1]>,
     own: Vec<u8>,
     len: usize,
 }
@@ -68,13 +76,28 @@ impl Message {
     /// The message in one piece.
     pub fn to_bytes(&self) -> Bytes {
         let mut all = BytesMut::with_capacity(self.len);
-        self.write_to(&mut all);
+        self.from(self.begin()).for_each(|part| all.put_slice(part));
         all.freeze()
     }
 
-    /// Appends the whole message.
-    pub(crate) fn write_to(&self, out: &mut BytesMut) {
-        self.from(self.begin()).for_each(|part| out.put_slice(part));
+    /// Whether it costs less to copy its parts than to gather them.
+    pub(crate) fn is_small(&self) -> bool {
+        self.len <= SMALL
+    }
+
+    /// The message in one piece, behind room for so many bytes. Of a small message its
+    /// own fields have left room for all of it.
+    pub(crate) fn into_piece(mut self, before: usize) -> Vec<u8> {
+        let (own, all) = (self.own.len(), before + self.len);
+        let mut piece = std::mem::take(&mut self.own);
+        piece.resize(all, 0);
+        piece.copy_within(..own, all - own);
+        let mut at = before;
+        for part in self.from(self.begin()) {
+            piece[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        piece
     }
 
     /// Where it begins.
@@ -142,6 +165,9 @@ impl Message {
     /// Adds fields that no other message has.
     pub(crate) fn write(&mut self, fields: impl FnOnce(&mut Vec<u8>)) {
         let before = self.own.len();
+        if self.is_small() {
+            self.own.reserve(self.len + OWN);
+        }
         fields(&mut self.own);
         self.len += self.own.len() - before;
     }
@@ -177,7 +203,6 @@ impl Envelope<'_> {
         const VERSION: u32 = 1;
         const TYPE_URL: u32 = 4;
         const NONCE: u32 = 5;
-        out.reserve(128);
         if let Some(version) = &self.version {
             put_bytes(VERSION, version.as_bytes(), out);
         }

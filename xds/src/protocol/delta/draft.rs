@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::kind::Removal;
 use crate::names::Name;
 use crate::protocol::heartbeat::Beat;
@@ -12,18 +14,22 @@ use crate::resource::{Resource, bodiless};
 use crate::source::ResourceFailure;
 use crate::version::Version;
 
+/// What a response brought: mostly one resource, since a change is mostly of one.
+pub(super) type Sent = SmallVec<[(Name, Version); 1]>;
+
 /// Resources and removals of one response; no name twice.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) message: Message,
-    pub(super) sent: Vec<(Name, Version)>,
+    pub(super) sent: Sent,
     pub(super) removed: Vec<Name>,
     pub(super) errors: Vec<(Name, ResourceFailure)>,
     /// What clients wait for because of the resources sent.
     pub(super) referred: Vec<Name>,
     /// To be sent even if there is nothing in it.
     pub(super) greeting: bool,
-    /// Names in it, apart from the sorted head of `sent`.
+    /// Names in it, apart from the sorted head of `sent`: the first, and all others.
+    first: Option<Name>,
     seen: BTreeSet<Name>,
     sorted: usize,
     room: usize,
@@ -47,7 +53,8 @@ impl Draft {
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.seen.contains(name)
+        self.first.as_ref().is_some_and(|first| **first == *name)
+            || self.seen.contains(name)
             || self.sent[..self.sorted].binary_search_by(|(sent, _)| (**sent).cmp(name)).is_ok()
     }
 
@@ -61,14 +68,14 @@ impl Draft {
     /// Adds a resource unless it is there.
     pub(super) fn add(&mut self, resource: &Arc<Resource>) {
         if !self.contains(resource.name()) {
-            self.seen.insert(resource.name().clone());
+            self.note(resource.name());
             self.push(resource);
         }
     }
 
     pub(super) fn remove(&mut self, name: &Name) {
         if !self.contains(name) {
-            self.seen.insert(name.clone());
+            self.note(name);
             self.removed.push(name.clone());
         }
     }
@@ -76,7 +83,7 @@ impl Draft {
     /// Says that an alias names nothing.
     pub(super) fn add_nothing(&mut self, alias: &Name) {
         if !self.contains(alias) {
-            self.seen.insert(alias.clone());
+            self.note(alias);
             let aliases = std::slice::from_ref(alias);
             self.message.write(|out| bodiless(alias, aliases, "", None, out));
         }
@@ -90,9 +97,16 @@ impl Draft {
 
     pub(super) fn beat(&mut self, name: &Name, beat: &Beat) {
         if !self.contains(name) {
-            self.seen.insert(name.clone());
+            self.note(name);
             let version = beat.version.to_string();
             self.message.write(|out| bodiless(name, &[], &version, Some(beat.ttl), out));
+        }
+    }
+
+    fn note(&mut self, name: &Name) {
+        match self.first {
+            None => self.first = Some(name.clone()),
+            Some(_) => drop(self.seen.insert(name.clone())),
         }
     }
 

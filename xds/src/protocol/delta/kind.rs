@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mainstem_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::draft::{Draft, Terms};
+use super::draft::{Draft, Sent, Terms};
 use super::resumed::Resumed;
 use crate::limits::Limits;
 use crate::names::{Name, Subscription, TypeUrl, WILDCARD, collection, is_collection, normalized};
@@ -57,7 +57,7 @@ pub(super) struct InFlight {
     /// The moment from which on its content was owed.
     pub(super) since: Moment,
     pub(super) at: Instant,
-    pub(super) sent: Vec<(Name, Version)>,
+    pub(super) sent: Sent,
     pub(super) removed: Vec<Name>,
     /// The client dropped a name of it meanwhile.
     pub(super) dropped: bool,
@@ -104,6 +104,16 @@ impl Kind {
         let in_flight = self.in_flight.as_ref().map(|sent| sent.since);
         let batches = (!self.batches.is_empty()).then_some(self.batches_since);
         [in_flight, batches, self.owed.since()].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is unsent, unanswered or to be confirmed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_none()
+            && self.owed.is_empty()
+            && self.batches.is_empty()
+            && self.held.is_empty()
+            && self.resumed.is_none()
+            && self.heartbeats.next().is_none()
     }
 
     /// Whether nothing is unsent, whatever the view has.

@@ -47,6 +47,9 @@ impl Kind {
     /// equal is not owed, and what the view lacks is. The rest is kept until it is
     /// known; that comes as a change of every name, though the client may have it.
     pub(super) fn compare(&mut self, view: &dyn ResourceView, moment: Moment, now: Instant) {
+        if self.resumed.is_none() {
+            return;
+        }
         let complete = view.complete(&self.type_url);
         if self.owed.has_everything() && !complete {
             return;

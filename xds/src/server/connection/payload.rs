@@ -1,19 +1,15 @@
 //! What is sent on an HTTP/2 stream: messages as the parts that they are made of.
 
-use std::io::IoSlice;
+use std::io::{Cursor, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use crate::protocol::{Message, Place};
 
 /// Compressed (0 is not) and length, before each message of gRPC.
 pub(in crate::server) const PREFIX: usize = 5;
-
-/// Messages up to this size are sent as one piece. For larger ones it costs less to
-/// gather their parts than to copy them.
-const WHOLE: usize = 4 << 10;
 
 /// Some bytes to send, which count as landed when they are on the wire.
 pub(super) struct Payload {
@@ -23,6 +19,7 @@ pub(super) struct Payload {
 
 enum Content {
     Bytes(Bytes),
+    Piece(Cursor<Vec<u8>>),
     Parts(Box<Parts>),
 }
 
@@ -66,17 +63,17 @@ impl Payload {
 
     /// A message in gRPC's framing.
     pub(super) fn of(message: Message) -> Payload {
-        let left = message.len();
-        let is_whole = left <= WHOLE;
-        let mut begun = BytesMut::with_capacity(PREFIX + if is_whole { left } else { 0 });
-        begun.put_u8(0);
-        begun.put_u32(u32::try_from(left).unwrap_or(u32::MAX));
-        if is_whole {
-            message.write_to(&mut begun);
-            return Payload::bytes(begun.freeze());
+        let (left, mut prefix) = (message.len(), [0; PREFIX]);
+        let length = u32::try_from(left).unwrap_or(u32::MAX);
+        prefix[1..].copy_from_slice(&length.to_be_bytes());
+        if message.is_small() {
+            let mut piece = message.into_piece(PREFIX);
+            piece[..PREFIX].copy_from_slice(&prefix);
+            return Payload { content: Content::Piece(Cursor::new(piece)), _flight: None };
         }
+        let prefix = Bytes::copy_from_slice(&prefix);
         let place = message.begin();
-        let parts = Parts { prefix: begun.freeze(), message, place, left };
+        let parts = Parts { prefix, message, place, left };
         Payload { content: Content::Parts(Box::new(parts)), _flight: None }
     }
 }
@@ -85,6 +82,7 @@ impl Buf for Payload {
     fn remaining(&self) -> usize {
         match &self.content {
             Content::Bytes(bytes) => bytes.remaining(),
+            Content::Piece(piece) => Buf::remaining(piece),
             Content::Parts(parts) => parts.prefix.len() + parts.left,
         }
     }
@@ -92,6 +90,7 @@ impl Buf for Payload {
     fn chunk(&self) -> &[u8] {
         match &self.content {
             Content::Bytes(bytes) => bytes.chunk(),
+            Content::Piece(piece) => piece.chunk(),
             Content::Parts(parts) if parts.prefix.is_empty() => parts.message.at(parts.place),
             Content::Parts(parts) => &parts.prefix,
         }
@@ -100,6 +99,7 @@ impl Buf for Payload {
     fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
         match &self.content {
             Content::Bytes(bytes) => bytes.chunks_vectored(into),
+            Content::Piece(piece) => piece.chunks_vectored(into),
             Content::Parts(parts) => parts.chunks_vectored(into),
         }
     }
@@ -107,6 +107,7 @@ impl Buf for Payload {
     fn advance(&mut self, count: usize) {
         match &mut self.content {
             Content::Bytes(bytes) => bytes.advance(count),
+            Content::Piece(piece) => piece.advance(count),
             Content::Parts(parts) => parts.advance(count),
         }
     }
