@@ -87,7 +87,11 @@ async fn read(body: &mut RecvStream) -> Option<h2::Error> {
 
 #[tokio::test]
 async fn a_connection_of_great_age_is_told_to_go_and_its_streams_end() {
-    let config = ServerConfig { max_connection_age: Some(SHORT), ..ServerConfig::default() };
+    let config = ServerConfig {
+        max_connection_age: Some(SHORT),
+        max_connection_age_grace: SHORT,
+        ..ServerConfig::default()
+    };
     let running = running(config).await;
     let (mut client, connection) = http2(&running, 1 << 20).await;
     let (_requests, mut body) = ask(&mut client, &running).await;

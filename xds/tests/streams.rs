@@ -297,6 +297,7 @@ async fn a_stream_without_a_request_or_of_great_age_is_ended() {
     let config = ServerConfig {
         first_request: Duration::from_millis(50),
         max_connection_age: Some(Duration::from_millis(50)),
+        max_connection_age_grace: Duration::from_millis(50),
         ..ServerConfig::default()
     };
     let running = Running::with(source(&[("a", "1")]), config).await;

@@ -35,11 +35,10 @@ pub struct ServerConfig {
     pub keepalive_interval: Duration,
     /// How long a ping may go without an answer before the connection is closed.
     pub keepalive_timeout: Duration,
-    /// After this time, give or take a tenth, a connection is ended so that its
-    /// client may find a less loaded server: it is told to open no further streams
-    /// (GOAWAY), and its streams end.
+    /// After this time, give or take a tenth, a client is told to open no further streams
+    /// on its connection (GOAWAY), so that it may find a less loaded server.
     pub max_connection_age: Option<Duration>,
-    /// How long whatever is under way then may still take.
+    /// How long the streams of such a connection may go on.
     pub max_connection_age_grace: Duration,
     /// How often clients report their loads; without it they are told that
     /// nobody wants to know.

@@ -65,7 +65,8 @@ pub(super) struct ConnectionInfo {
 /// Until when a connection may last.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Times {
-    /// When its streams end and the client is told to connect anew.
+    /// When its client is told to open further streams elsewhere. Its streams end after
+    /// [`ServerConfig::max_connection_age_grace`].
     pub(super) ends: Option<Instant>,
 }
 

@@ -111,10 +111,10 @@ fn open<R: protocol::Request>(
         return Err(Status::unimplemented("compressed requests are not understood"));
     }
     let credentials = serving.screen(&parts.headers, &parts.extensions)?;
-    let times = parts.extensions.get().map(|info: &ConnectionInfo| info.times);
+    let ends = parts.extensions.get().and_then(|info: &ConnectionInfo| info.times.ends);
+    let ends = ends.map(|ends| ends + serving.shared.config.max_connection_age_grace);
     let limit = serving.shared.config.limits.request_bytes;
     let requests = Requests::<R>::new(body, limit);
-    let ends = times.and_then(|times| times.ends);
     Ok(Opened { serving: serving.clone(), implied, credentials, requests, ends })
 }
 

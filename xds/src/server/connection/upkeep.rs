@@ -8,6 +8,7 @@ use h2::{Ping, PingPong};
 use tokio::time::Instant;
 
 use super::Times;
+use crate::server::PARTING;
 use crate::server::alarm::Alarm;
 use crate::server::config::ServerConfig;
 
@@ -102,7 +103,7 @@ impl Upkeep {
         }
         if passed(self.ends) || passed(self.idle.map(|since| since + config.idle)) {
             self.idle = None;
-            self.leave_by(now + config.max_connection_age_grace);
+            self.leave_by(now + config.max_connection_age_grace + PARTING);
             return Due::GoAway;
         }
         Due::Nothing
