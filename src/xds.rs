@@ -228,7 +228,7 @@ impl Source {
     /// # Errors
     /// A [`Refusal`] when its node says too little.
     pub fn proxy(&self, client: &Client) -> Result<mainstem_model::Proxy, Refusal> {
-        let proxy = self.proxy_of(&client.node)?;
+        let proxy = self.proxy_of(&client.node())?;
         Ok(mainstem_model::Proxy { namespace_proven: !client.identity.is_anonymous(), ..proxy })
     }
 

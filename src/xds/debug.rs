@@ -107,7 +107,7 @@ impl DebugView {
         let status = connected.status();
         let id = status.node.clone();
         let config = ClientConfig {
-            node: Some(node(&connected.client().node, proxy.cluster.as_str())),
+            node: Some(node(&connected.client().node(), proxy.cluster.as_str())),
             generic_xds_configs: TOLD.iter().map(|type_url| told(&status, type_url)).collect(),
             ..ClientConfig::default()
         };

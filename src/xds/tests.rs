@@ -62,7 +62,7 @@ impl World {
     fn connect_as(&self, user_agent: &str) -> Box<dyn ResourceView> {
         let id = "sidecar~10.9.9.9~web.shop~shop.svc.cluster.local".to_owned();
         let node = Node { id, user_agent_name: user_agent.to_owned(), ..Node::default() };
-        let client = Client { stream: 1, node, peer: None, identity: Identity::anonymous() };
+        let client = Client::new(1, node, None, Identity::anonymous());
         self.source.connect(&Arc::new(client)).unwrap()
     }
 }
@@ -367,7 +367,7 @@ async fn whoever_proved_an_identity_proved_its_namespace() {
         let id = "sidecar~10.9.9.9~web.shop~shop.svc.cluster.local".to_owned();
         let node = Node { id, ..Node::default() };
         let identity = Identity { names, ..Identity::default() };
-        let client = Client { stream: 1, node, peer: None, identity };
+        let client = Client::new(1, node, None, identity);
         world.source.proxy(&client).unwrap().namespace_proven
     };
     let name = Arc::from("spiffe://cluster.local/ns/shop/sa/web");

@@ -20,6 +20,7 @@ use prost::Message as _;
 
 use self::veil::Veil;
 use super::{Request, State, Verdict};
+use crate::auth::Identity;
 use crate::limits::Limits;
 use crate::names::TypeUrl;
 use crate::protocol::ProtocolError;
@@ -63,7 +64,7 @@ where
     pub(super) fn with(source: &StaticSource, features: &[&str], limits: Limits) -> Driver<R> {
         let features = features.iter().map(ToString::to_string).collect();
         let node = Node { client_features: features, ..Node::default() };
-        let client = Arc::new(Client { node, ..Client::default() });
+        let client = Arc::new(Client::new(0, node, None, Identity::anonymous()));
         let veil = Veil::default();
         let mut view = veil.before(source.connect(&client).unwrap());
         view.advance();

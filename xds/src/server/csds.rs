@@ -86,7 +86,7 @@ fn client_config(source: &dyn ResourceSource, connected: &Connected, bare: bool)
         }
     }
     ClientConfig {
-        node: Some(connected.client().node.clone()),
+        node: Some(connected.client().node()),
         generic_xds_configs: configs,
         client_scope: format!("stream {}", connected.client().stream),
         ..ClientConfig::default()

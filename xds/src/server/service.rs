@@ -186,7 +186,7 @@ impl Serving {
         node: Node,
     ) -> Result<Client, Status> {
         let identity = self.identify(credentials, Some(&node)).await?;
-        Ok(Client { stream: self.shared.next_stream(), node, peer: credentials.peer, identity })
+        Ok(Client::new(self.shared.next_stream(), node, credentials.peer, identity))
     }
 }
 

@@ -87,7 +87,7 @@ impl Parts {
                 part.config.push(piece);
             }
             let Some(client) = self.clients.next() else { break };
-            if self.nodes.matches(&client.client().node) {
+            if self.nodes.matches(&client.client().node()) {
                 self.pieces = pieces(client_config(&*self.shared.source, &client, self.bare));
                 yield_now().await;
             }
