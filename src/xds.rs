@@ -26,10 +26,9 @@ mod view;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::task::AtomicWaker;
 use mainstem_aggregate::{Published, Readiness, Shared as Controlled, Snapshots};
 use mainstem_model::{ClusterId, Snapshot};
 use mainstem_proto::envoy::config::core::v3::Node;
@@ -110,7 +109,7 @@ const LOOK_AT_DEMAND: Duration = Duration::from_secs(30);
 /// How one stream is woken.
 #[derive(Debug, Default)]
 struct Wake {
-    task: AtomicWaker,
+    task: Mutex<Option<Waker>>,
     changed: AtomicBool,
     /// Whether there is something that the view has not looked at.
     unseen: AtomicBool,
@@ -125,11 +124,17 @@ impl Wake {
         self.since.lock().get_or_insert(at);
         self.unseen.store(true, Ordering::Release);
         self.changed.store(true, Ordering::Release);
-        self.task.wake();
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.task.register(context.waker());
+    /// `known` is the task that is woken already, if any.
+    fn poll(&self, known: &mut Option<Waker>, context: &mut Context<'_>) -> Poll<()> {
+        if known.as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
+            *known = Some(context.waker().clone());
+            self.task.lock().clone_from(known);
+        }
         // Looked at last: a change that comes between the two wakes again.
         if self.changed.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }

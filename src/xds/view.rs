@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use mainstem_model::Proxy;
 use mainstem_proto::istio;
@@ -29,6 +29,8 @@ pub(super) struct View {
     shared: Arc<Shared>,
     place: Place,
     wake: Arc<Wake>,
+    /// Whom it wakes.
+    task: Option<Waker>,
     shown: Option<Shown>,
     /// Whose federated names mean what is here, and which of them are asked for.
     authorities: Authorities,
@@ -91,6 +93,7 @@ impl View {
             shared,
             place,
             wake,
+            task: None,
             shown: None,
             authorities,
             federated: Asked::default(),
@@ -260,7 +263,7 @@ impl ResourceView for View {
             self.alarm = None;
             self.wake.wake(std::time::Instant::now());
         }
-        let changed = self.wake.poll(context);
+        let changed = self.wake.poll(&mut self.task, context);
         // Looked at last: whoever loads looks first for those who wait.
         let seen = self.shown.as_ref().map(|shown| shown.missing.version());
         let waits = self.wake.waits.load(Ordering::Acquire);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstem_model::Generation;
+use smallvec::SmallVec;
 
 use super::ordered::Ordered;
 use crate::Resource;
@@ -11,6 +12,8 @@ use crate::Resource;
 /// How many generations of changes a scope remembers, and how many names in all.
 const LOG_GENERATIONS: usize = 64;
 const LOG_NAMES: usize = 4096;
+/// How many resources of the latest change are at hand.
+const LATEST: usize = 4;
 
 /// A resource put, or a name gone.
 #[derive(Clone, Debug)]
@@ -43,6 +46,9 @@ pub(crate) struct State {
     /// When its content changed last.
     generation: Generation,
     resources: Ordered,
+    /// What the latest change put. Whoever is told of it asks for it by the very name
+    /// that is in it, and need not search.
+    latest: SmallVec<[Arc<Resource>; 1]>,
     /// The wrapping sum of the resources' weights.
     version: u128,
     log: Arc<[Entry]>,
@@ -59,6 +65,7 @@ impl State {
             scope,
             generation,
             resources,
+            latest: SmallVec::new(),
             version,
             log: Arc::default(),
             logged_since: generation,
@@ -66,7 +73,13 @@ impl State {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.resources.get(name)
+        self.latest(name).or_else(|| self.resources.get(name))
+    }
+
+    /// The resource of this name if it was put by the latest change, and the name is the
+    /// one that was told of it.
+    pub(crate) fn latest(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.latest.iter().find(|resource| std::ptr::eq(&*resource.name, name))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,6 +100,7 @@ impl State {
         let edits: BTreeMap<Arc<str>, Edit> =
             edits.into_iter().map(|edit| (edit.name().clone(), edit)).collect();
         let mut next = self.clone();
+        next.latest.clear();
         let names = edits.into_values().filter_map(|edit| next.apply(edit)).collect();
         self.with_changes(next, generation, names)
     }
@@ -129,6 +143,9 @@ impl State {
                     return None;
                 }
                 let name = resource.name.clone();
+                if self.latest.len() < LATEST {
+                    self.latest.push(resource.clone());
+                }
                 self.version = self.version.wrapping_add(resource.weight());
                 if let Some(before) = self.resources.insert(resource) {
                     self.version = self.version.wrapping_sub(before.weight());

@@ -77,7 +77,8 @@ impl View {
 
     /// The resource of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.states().find_map(|state| state.get(name))
+        let latest = self.states().find_map(|state| state.latest(name));
+        latest.or_else(|| self.states().find_map(|state| state.get(name)))
     }
 
     /// All, in order of names.

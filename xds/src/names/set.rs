@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Name;
@@ -21,7 +22,12 @@ struct Interned {
     hash: u128,
     /// Sorted, without duplicates.
     names: Box<[Name]>,
+    /// The same of a large set, where searching would compare many.
+    index: FxHashSet<Name>,
 }
+
+/// Names from which on a set is indexed.
+const LARGE: usize = 16;
 
 static TABLE: LazyLock<Mutex<HashMap<u128, Weak<Interned>>>> = LazyLock::new(Mutex::default);
 
@@ -58,7 +64,9 @@ impl NameSet {
     }
 
     fn alone(hash: u128, names: Vec<Name>) -> NameSet {
-        NameSet(Arc::new(Interned { hash, names: names.into() }))
+        let large = names.len() >= LARGE;
+        let index = large.then(|| names.iter().cloned().collect()).unwrap_or_default();
+        NameSet(Arc::new(Interned { hash, names: names.into(), index }))
     }
 
     /// Whether the name is in the set.
@@ -68,6 +76,9 @@ impl NameSet {
 
     /// The set's own copy of the name.
     pub fn get(&self, name: &str) -> Option<&Name> {
+        if self.0.names.len() >= LARGE {
+            return self.0.index.get(name);
+        }
         let at = self.0.names.binary_search_by(|held| (**held).cmp(name)).ok()?;
         Some(&self.0.names[at])
     }

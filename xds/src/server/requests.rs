@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::task::AtomicWaker;
 use http_body::Body;
+use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::connection::{Incoming, PREFIX};
@@ -33,6 +33,8 @@ pub(super) struct Requests<R, B = Incoming> {
     ring: Arc<Ring>,
     /// Rings it.
     waker: Waker,
+    /// Whom it wakes.
+    task: Option<Waker>,
     of: PhantomData<R>,
 }
 
@@ -41,7 +43,7 @@ pub(super) struct Requests<R, B = Incoming> {
 #[derive(Debug, Default)]
 struct Ring {
     rung: AtomicBool,
-    task: AtomicWaker,
+    task: Mutex<Option<Waker>>,
 }
 
 impl Wake for Ring {
@@ -51,7 +53,9 @@ impl Wake for Ring {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.store(true, Ordering::Release);
-        self.task.wake();
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
     }
 }
 
@@ -65,7 +69,7 @@ where
         let ring = Arc::<Ring>::default();
         let waker = ring.clone().into();
         let (begun, read) = (BytesMut::new(), Bytes::new());
-        Self { body, limit, begun, read, dry: false, ring, waker, of: PhantomData }
+        Self { body, limit, begun, read, dry: false, ring, waker, task: None, of: PhantomData }
     }
 
     /// The next request; `None` when the client asks for nothing more.
@@ -78,7 +82,10 @@ where
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Box<R>>, Status>> {
-        self.ring.task.register(context.waker());
+        if self.task.as_ref().is_none_or(|task| !task.will_wake(context.waker())) {
+            self.task = Some(context.waker().clone());
+            self.ring.task.lock().clone_from(&self.task);
+        }
         if self.dry && !self.ring.rung.swap(false, Ordering::Acquire) {
             return Poll::Pending;
         }
