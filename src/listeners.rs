@@ -91,7 +91,7 @@ pub struct Listeners {
     tls: Option<Arc<Tls>>,
     /// Those of `clientCas`, as they were read last.
     authorities: Authorities,
-    tasks: JoinSet<(Door, anyhow::Result<()>)>,
+    tasks: JoinSet<Door>,
     addresses: watch::Sender<String>,
     metrics: AuthMetrics,
 }
@@ -211,20 +211,15 @@ impl Listeners {
         let stop = shutdown.child_token();
         let (server, stopped, name) = (server.clone(), stop.clone(), door.clone());
         self.tasks.spawn(async move {
-            let served = server.serve_authenticated(listener, authenticator, stopped).await;
-            (name, served.map_err(anyhow::Error::from))
+            server.serve_authenticated(listener, authenticator, stopped).await;
+            name
         });
         self.open.insert(door, Open { shown, stop });
     }
 
     /// A listener ended: as it was told to, or the process cannot go on.
-    fn ended(
-        &mut self,
-        ended: Result<(Door, anyhow::Result<()>), JoinError>,
-    ) -> anyhow::Result<()> {
-        let (door, served) =
-            ended.map_err(|error| anyhow!("xDS listener {}", panic_text(error)))?;
-        served.with_context(|| format!("serving xDS on {door}"))?;
+    fn ended(&mut self, ended: Result<Door, JoinError>) -> anyhow::Result<()> {
+        let door = ended.map_err(|error| anyhow!("xDS listener {}", panic_text(error)))?;
         match self.open.get(&door) {
             Some(open) if !open.stop.is_cancelled() => {
                 Err(anyhow!("serving xDS on {door} ended without being asked to"))
@@ -287,12 +282,8 @@ impl Listeners {
         open.stop.cancel();
         info!(address = open.shown, "no longer serving xDS");
         while let Some(ended) = self.tasks.join_next().await {
-            match ended {
-                Ok((ended, _)) if ended == *door => return,
-                Ok((ended, Err(error))) => {
-                    error!(address = %ended, error = format!("{error:#}"), "serving xDS failed");
-                }
-                _ => {}
+            if ended.is_ok_and(|ended| ended == *door) {
+                return;
             }
         }
     }

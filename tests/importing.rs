@@ -353,7 +353,7 @@ impl Routes {
         let server = Server::new(ServerConfig::default(), Arc::new(source.clone()));
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
+        tokio::spawn(async move { server.serve(listener, stop).await });
         Self { source, address, _serving: shutdown.drop_guard() }
     }
 

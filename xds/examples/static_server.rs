@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     shutdown.cancel();
-    Ok(serving.await??)
+    Ok(serving.await?)
 }
 
 fn cluster(name: &str, seconds: i64) -> Resource {

@@ -133,12 +133,8 @@ impl Server {
     }
 
     /// Serves everybody who reaches the listener, as nobody in particular.
-    pub async fn serve(
-        &self,
-        listener: Listener,
-        shutdown: CancellationToken,
-    ) -> Result<(), ServeError> {
-        self.serve_authenticated(listener, Arc::new(Anonymous), shutdown).await
+    pub async fn serve(&self, listener: Listener, shutdown: CancellationToken) {
+        self.serve_authenticated(listener, Arc::new(Anonymous), shutdown).await;
     }
 
     /// Serves those whom the authenticator lets in, until shutdown; then ends
@@ -149,13 +145,12 @@ impl Server {
         listener: Listener,
         authenticator: Arc<dyn Authenticator>,
         shutdown: CancellationToken,
-    ) -> Result<(), ServeError> {
+    ) {
         let serving = Arc::new(Serving::new(self.shared.clone(), authenticator));
         listener.serve(&serving, shutdown).await;
         serving.closing.begin();
         serving.tasks.close();
         serving.tasks.wait().await;
-        Ok(())
     }
 }
 

@@ -49,7 +49,7 @@ async fn start(
     let guard = shutdown.clone().drop_guard();
     let serving = server.clone();
     tokio::spawn(async move {
-        serving.serve_authenticated(listener, Arc::new(authenticator), shutdown).await.unwrap()
+        serving.serve_authenticated(listener, Arc::new(authenticator), shutdown).await;
     });
     (server, guard, address)
 }

@@ -39,7 +39,7 @@ fn start(server: Server, listener: Listener, authenticator: impl Authenticator) 
     let shutdown = CancellationToken::new();
     let guard = shutdown.clone().drop_guard();
     let serving = async move {
-        server.serve_authenticated(listener, Arc::new(authenticator), shutdown).await.unwrap()
+        server.serve_authenticated(listener, Arc::new(authenticator), shutdown).await;
     };
     tokio::spawn(serving);
     guard
@@ -89,7 +89,7 @@ async fn a_unix_socket_is_served_and_removed() {
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn({
         let (server, shutdown) = (server.clone(), shutdown.clone());
-        async move { server.serve(listener, shutdown).await.unwrap() }
+        async move { server.serve(listener, shutdown).await }
     });
     let channel = Endpoint::from_shared(format!("unix://{}", path.display()))
         .unwrap()

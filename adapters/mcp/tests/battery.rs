@@ -55,7 +55,7 @@ impl Source {
         let server = Server::new(ServerConfig::default(), Arc::new(source.clone()));
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        tokio::spawn(async move { server.serve(listener, stop).await.unwrap() });
+        tokio::spawn(async move { server.serve(listener, stop).await });
         let (upstream, address) = (Box::new(source), proxy.http_url());
         Self { upstream, address, proxy, protocol, _serving: shutdown.drop_guard() }
     }

@@ -64,8 +64,8 @@ impl NameSet {
     }
 
     fn alone(hash: u128, names: Vec<Name>) -> NameSet {
-        let large = names.len() >= LARGE;
-        let index = large.then(|| names.iter().cloned().collect()).unwrap_or_default();
+        let indexed = if names.len() >= LARGE { &names[..] } else { &[] };
+        let index = indexed.iter().cloned().collect();
         NameSet(Arc::new(Interned { hash, names: names.into(), index }))
     }
 

@@ -243,6 +243,7 @@ impl<R: Request> Stream<R> {
     }
 
     /// Takes in a request, at the latest moment of the view.
+    #[allow(clippy::boxed_local)] // It is large, and boxed already.
     fn take_in(&mut self, mut request: Box<R>, at: Instant) -> Result<(), Status> {
         if let Some(implied) = &self.implied {
             if request.type_url().is_empty() {

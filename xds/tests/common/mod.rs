@@ -34,7 +34,7 @@ impl Running {
         let address = listener.address().unwrap();
         let shutdown = CancellationToken::new();
         let (serving, stop) = (server.clone(), shutdown.clone());
-        let task = tokio::spawn(async move { serving.serve(listener, stop).await.unwrap() });
+        let task = tokio::spawn(async move { serving.serve(listener, stop).await });
         Running { source, address, server, shutdown, task }
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Sending {
     /// How many payloads were given to the connection, and how many of them landed.
     sent: u64,
     landings: Landings,
-    /// How many had landed when last looked, if not all, and since when no more did.
+    /// How many bytes had landed when last looked, if not all, and since when no more did.
     stuck: Option<(u64, Instant)>,
 }
 
@@ -161,11 +161,11 @@ impl Sending {
     }
 
     fn is_stuck(&mut self, now: Instant, stall: Duration) -> bool {
-        let landed = self.landings.count();
-        if landed == self.sent && self.waiting.is_none() {
+        let bytes = self.landings.bytes();
+        if self.landings.payloads() == self.sent && self.waiting.is_none() {
             self.stuck = None;
-        } else if self.stuck.is_none_or(|(before, _)| before != landed) {
-            self.stuck = Some((landed, now));
+        } else if self.stuck.is_none_or(|(before, _)| before != bytes) {
+            self.stuck = Some((bytes, now));
         }
         self.stuck.is_some_and(|(_, since)| since + stall <= now)
     }

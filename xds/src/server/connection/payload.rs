@@ -14,7 +14,7 @@ pub(in crate::server) const PREFIX: usize = 5;
 /// Some bytes to send, which count as landed when they are on the wire.
 pub(super) struct Payload {
     content: Content,
-    _flight: Option<Flight>,
+    flight: Option<Flight>,
 }
 
 enum Content {
@@ -23,21 +23,33 @@ enum Content {
     Parts(Box<Parts>),
 }
 
-/// How many payloads of a stream have landed: a client that does not read lets none.
+/// What of a stream's payloads is on the wire: a client that does not read lets nothing.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Landings(Arc<AtomicU64>);
+pub(super) struct Landings(Arc<Landed>);
+
+#[derive(Debug, Default)]
+struct Landed {
+    payloads: AtomicU64,
+    bytes: AtomicU64,
+}
 
 struct Flight(Landings);
 
 impl Landings {
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// How many payloads are entirely on the wire.
+    pub(super) fn payloads(&self) -> u64 {
+        self.0.payloads.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of them are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.0.payloads.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -53,12 +65,12 @@ pub(super) struct Parts {
 
 impl Payload {
     pub(super) fn bytes(bytes: Bytes) -> Payload {
-        Payload { content: Content::Bytes(bytes), _flight: None }
+        Payload { content: Content::Bytes(bytes), flight: None }
     }
 
     /// The same, counted among these.
     pub(super) fn counted(self, landings: &Landings) -> Payload {
-        Payload { _flight: Some(Flight(landings.clone())), ..self }
+        Payload { flight: Some(Flight(landings.clone())), ..self }
     }
 
     /// A message in gRPC's framing.
@@ -69,12 +81,12 @@ impl Payload {
         if message.is_small() {
             let mut piece = message.into_piece(PREFIX);
             piece[..PREFIX].copy_from_slice(&prefix);
-            return Payload { content: Content::Piece(Cursor::new(piece)), _flight: None };
+            return Payload { content: Content::Piece(Cursor::new(piece)), flight: None };
         }
         let prefix = Bytes::copy_from_slice(&prefix);
         let place = message.begin();
         let parts = Parts { prefix, message, place, left };
-        Payload { content: Content::Parts(Box::new(parts)), _flight: None }
+        Payload { content: Content::Parts(Box::new(parts)), flight: None }
     }
 }
 
@@ -105,6 +117,9 @@ impl Buf for Payload {
     }
 
     fn advance(&mut self, count: usize) {
+        if let Some(Flight(landings)) = &self.flight {
+            landings.0.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        }
         match &mut self.content {
             Content::Bytes(bytes) => bytes.advance(count),
             Content::Piece(piece) => piece.advance(count),
