@@ -40,14 +40,17 @@ struct Scale {
     abusers: usize,
     requests: usize,
     changes: u16,
+    /// How many times as long as in the quiet run a change may take, where times are
+    /// what the run is for.
+    slower: Option<f64>,
 }
 
 impl Scale {
     fn of_this_run() -> Self {
         if std::env::var_os("MAINSTEM_ABUSE").is_some() {
-            Self { healthy: 1_000, abusers: 50, requests: 200_000, changes: 9 }
+            Self { healthy: 1_000, abusers: 50, requests: 200_000, changes: 9, slower: Some(2.0) }
         } else {
-            Self { healthy: 100, abusers: 10, requests: 20_000, changes: 1 }
+            Self { healthy: 100, abusers: 10, requests: 20_000, changes: 1, slower: None }
         }
     }
 }
@@ -244,6 +247,8 @@ impl Stage {
             quiet.converged
         );
         assert!(after.saturating_sub(before) <= bound, "{abuse}: {before} -> {after} KiB");
+        let slower = self.scale.slower.is_some_and(|most| ratio > most);
+        assert!(!slower, "{abuse}: a change takes {ratio:.2} times as long as in the quiet run");
     }
 }
 
