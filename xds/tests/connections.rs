@@ -19,7 +19,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+/// Where the client has nothing to do in it.
 const SHORT: Duration = Duration::from_millis(50);
+/// Where it has, on a machine that is busy.
+const AMPLE: Duration = Duration::from_secs(1);
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// HTTP/2's first bytes and empty SETTINGS.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -88,7 +91,7 @@ async fn read(body: &mut RecvStream) -> Option<h2::Error> {
 #[tokio::test]
 async fn a_connection_of_great_age_is_told_to_go_and_its_streams_end() {
     let config = ServerConfig {
-        max_connection_age: Some(SHORT),
+        max_connection_age: Some(AMPLE),
         max_connection_age_grace: SHORT,
         ..ServerConfig::default()
     };
@@ -128,7 +131,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_connection_without_a_stream_is_told_to_go() {
-    let config = ServerConfig { idle: SHORT, ..ServerConfig::default() };
+    let config = ServerConfig { idle: AMPLE, ..ServerConfig::default() };
     let running = running(config).await;
     let (_client, connection) = http2(&running, 1 << 20).await;
     within(connection).await.unwrap().unwrap();
@@ -138,7 +141,7 @@ async fn a_connection_without_a_stream_is_told_to_go() {
 async fn a_client_that_does_not_answer_pings_is_not_there() {
     let config = ServerConfig {
         keepalive_interval: SHORT,
-        keepalive_timeout: SHORT,
+        keepalive_timeout: AMPLE,
         ..ServerConfig::default()
     };
     let running = running(config).await;

@@ -296,7 +296,7 @@ async fn streams_beyond_the_limit_are_turned_away_until_one_ends() {
 async fn a_stream_without_a_request_or_of_great_age_is_ended() {
     let config = ServerConfig {
         first_request: Duration::from_millis(50),
-        max_connection_age: Some(Duration::from_millis(50)),
+        max_connection_age: Some(Duration::from_secs(1)),
         max_connection_age_grace: Duration::from_millis(50),
         ..ServerConfig::default()
     };
