@@ -8,13 +8,10 @@
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use parking_lot::Mutex;
 use tonic::{Code, Status};
 
 use super::connection::{Incoming, PREFIX};
@@ -28,35 +25,7 @@ pub(super) struct Requests<R, B = Incoming> {
     begun: BytesMut,
     /// What was read last, of which nothing was looked at.
     read: Bytes,
-    /// Whether there was nothing more to read when last looked.
-    dry: bool,
-    ring: Arc<Ring>,
-    /// Rings it.
-    waker: Waker,
-    /// Whom it wakes.
-    task: Option<Waker>,
     of: PhantomData<R>,
-}
-
-/// Notes that there is something to read, so that whoever was woken by something else
-/// need not ask, which takes a lock of the connection.
-#[derive(Debug, Default)]
-struct Ring {
-    rung: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Wake for Ring {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
-        if let Some(task) = &*self.task.lock() {
-            task.wake_by_ref();
-        }
-    }
 }
 
 impl<R, B> Requests<R, B>
@@ -66,10 +35,7 @@ where
 {
     /// The requests in a body, each of at most `limit` bytes.
     pub(super) fn new(body: B, limit: usize) -> Self {
-        let ring = Arc::<Ring>::default();
-        let waker = ring.clone().into();
-        let (begun, read) = (BytesMut::new(), Bytes::new());
-        Self { body, limit, begun, read, dry: false, ring, waker, task: None, of: PhantomData }
+        Self { body, limit, begun: BytesMut::new(), read: Bytes::new(), of: PhantomData }
     }
 
     /// The next request; `None` when the client asks for nothing more.
@@ -82,21 +48,11 @@ where
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Box<R>>, Status>> {
-        if self.task.as_ref().is_none_or(|task| !task.will_wake(context.waker())) {
-            self.task = Some(context.waker().clone());
-            self.ring.task.lock().clone_from(&self.task);
-        }
-        if self.dry && !self.ring.rung.swap(false, Ordering::Acquire) {
-            return Poll::Pending;
-        }
         loop {
             if let Some(request) = self.decode()? {
-                self.dry = false;
                 return Poll::Ready(Ok(Some(request)));
             }
-            self.dry = true;
-            let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(&self.waker));
-            match ready!(frame) {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => self.read = frame.into_data().unwrap_or_default(),
                 // A client that cancels has left.
                 Some(Err(status)) if status.code() == Code::Cancelled => {

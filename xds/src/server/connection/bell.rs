@@ -39,7 +39,8 @@ impl Door {
         self.looking.store(true, Ordering::SeqCst);
         let mut outcome = Poll::Pending;
         for _ in 0..ROUNDS {
-            self.rung.store(false, Ordering::SeqCst);
+            // Read as well as written: whatever was rung for before is seen by the look.
+            self.rung.swap(false, Ordering::SeqCst);
             outcome = look();
             if outcome.is_ready() || !self.rung.load(Ordering::SeqCst) {
                 break;
@@ -89,7 +90,7 @@ impl Bell {
 
     /// Whether it has rung since the last time.
     pub(super) fn has_rung(&self) -> bool {
-        self.note.rung.load(Ordering::Relaxed) && self.note.rung.swap(false, Ordering::AcqRel)
+        self.note.rung.load(Ordering::SeqCst) && self.note.rung.swap(false, Ordering::SeqCst)
     }
 
     pub(super) fn context(&self) -> Context<'_> {
@@ -103,9 +104,8 @@ impl Wake for Note {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.door.ring();
-        }
+        self.rung.store(true, Ordering::SeqCst);
+        self.door.ring();
     }
 }
 
